@@ -1,0 +1,94 @@
+"""torchvision's classification models as backbones: any of them by its name, with its own weights and preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from components.backbones.base import Backbone
+from components.errors import MachineError, ParamsError, choices
+from components.types import Preprocess
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class TorchvisionBackbone(Backbone):
+    """A torchvision model without its last layer."""
+
+    def __init__(self, name: str) -> None:
+        import torchvision
+
+        super().__init__()
+        if name not in torchvision.models.list_models(module=torchvision.models):
+            known = ["small_resnet", *torchvision.models.list_models(module=torchvision.models)]
+            raise ParamsError(f"backbone.name is {name!r}, which is no backbone; {choices(name, known)}")
+        self.name = name
+        self.model = torchvision.models.get_model(name, weights=None)
+        self.num_features = _remove_head(self.model)
+        self.preprocess = _preprocess(torchvision.models.get_model_weights(name).DEFAULT)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.model(image).flatten(1)
+
+    def stages(self) -> Sequence[nn.Module]:
+        """The model's children that have parameters; `features`, where torchvision keeps the body, is opened up."""
+        parts: list[nn.Module] = []
+        for name, child in self.model.named_children():
+            parts += child.children() if name == "features" else [child]
+        return [part for part in parts if any(True for _ in part.parameters())]
+
+    def load_torchvision_weights(self, weights: str) -> None:
+        """Fetches named weights, from the local cache when they are there. Raises MachineError where neither works."""
+        import torchvision
+
+        known = torchvision.models.get_model_weights(self.name)
+        if weights not in known.__members__:
+            raise ParamsError(
+                f"backbone.weights is {weights!r}, but {self.name} has none of that name; "
+                f"{choices(weights, ['pretrain', *known.__members__])}"
+            )
+        entry = known[weights]
+        path = f"{torch.hub.get_dir()}/checkpoints/{entry.url.rsplit('/', 1)[-1]}"
+        import socket
+        from urllib.error import URLError
+
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(20)  # a closed network must not hang a training
+        try:
+            state = entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        except (URLError, OSError) as error:
+            raise MachineError(
+                f"the weights {weights} of {self.name} could not be fetched ({error}): place the file at {path}, "
+                "or set TORCH_HOME to a folder that has it"
+            ) from None
+        finally:
+            socket.setdefaulttimeout(before)
+        self.preprocess = _preprocess(entry)
+        self.load_state_dict(body_of(self, {f"model.{key}": value for key, value in state.items()}))
+
+
+def body_of(backbone: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The entries of a full model's state that the headless backbone has."""
+    return {key: value for key, value in state.items() if key in backbone.state_dict()}
+
+
+def _remove_head(model: nn.Module) -> int:
+    """Replaces the layer that makes the logits by nothing; returns the number of features it read."""
+    name, last = [(n, m) for n, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, nn.Identity())
+    return last.in_features if isinstance(last, nn.Linear) else last.in_channels
+
+
+def _preprocess(weights: object) -> Preprocess:
+    """What the weights' own transforms do, as our shape."""
+    transforms = weights.transforms()  # type: ignore[attr-defined]
+    return Preprocess(
+        size=transforms.crop_size[0],
+        resize=transforms.resize_size[0],
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        interpolation=transforms.interpolation.value,
+    )

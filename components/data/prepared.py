@@ -1,0 +1,104 @@
+"""Prepared data: one manifest row per image and the pixels of each domain in one array file.
+
+    data/prepared/manifest.csv       path, domain, split, label, sha256, width, height
+    data/prepared/<domain>.npy       uint8 [N, S, S, 3], rows in the manifest's order; memory-mapped when read
+    data/prepared/label_space.json   class names by task
+    data/prepared/problems.json      what was found wrong, and what was done about it
+
+A training label that strategies may not see is not in the manifest at all: an empty field cannot be cheated with.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from components import jsonfile
+from components.errors import DataError
+from components.types import LabelSpace
+
+COLUMNS = ("path", "domain", "split", "label", "sha256", "width", "height")
+MANIFEST = "manifest.csv"
+HIDDEN = -1
+"""Stands for a label that is not given."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The images of one domain. `pixels` uint8 [N, S, S, 3]; `labels` int64 [N] by task, HIDDEN where not given;
+    `splits` [N] of "train", "val", "test"; `paths` and `sha256` [N]."""
+
+    pixels: np.ndarray
+    labels: dict[str, np.ndarray]
+    splits: np.ndarray
+    paths: list[str]
+    sha256: list[str]
+
+    def rows(self, split: str, labelled: bool | None = None) -> np.ndarray:
+        """Indices [M] of a split's images, those with (True), without (False) or regardless of (None) a label."""
+        mask = self.splits == split
+        if labelled is not None:
+            known = np.all([values != HIDDEN for values in self.labels.values()], axis=0)
+            mask &= known == labelled
+        return np.flatnonzero(mask)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything a stage may want to know about the data."""
+
+    label_space: LabelSpace
+    domains: dict[str, Domain]
+
+    @property
+    def target(self) -> Domain:
+        return self.domains["target"]
+
+
+def write(folder: Path, rows: list[dict], pixels: dict[str, np.ndarray], space: LabelSpace, problems: dict) -> None:
+    """Writes the four kinds of files. `rows` are in the order of each domain's pixels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for domain, array in pixels.items():
+        np.save(folder / f"{domain}.npy", array)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    jsonfile.write_text(folder / MANIFEST, text.getvalue())
+    jsonfile.write(folder / "label_space.json", {"classes": space.classes, "descriptions": space.descriptions})
+    jsonfile.write(folder / "problems.json", problems)
+
+
+def read(folder: Path) -> Prepared:
+    """Opens prepared data; the pixels stay on disk until touched. Raises DataError when it is missing or torn."""
+    fields = jsonfile.read(folder / "label_space.json")
+    space = LabelSpace({task: tuple(names) for task, names in fields["classes"].items()}, fields["descriptions"])
+    (task,) = space.classes  # several label columns come with the manifest reader that can fill them
+    index = {name: number for number, name in enumerate(space.classes[task])}
+    with (folder / MANIFEST).open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    domains = {}
+    for name in dict.fromkeys(row["domain"] for row in rows):
+        own = [row for row in rows if row["domain"] == name]
+        pixels = np.load(folder / f"{name}.npy", mmap_mode="r")
+        if len(pixels) != len(own):
+            raise DataError(f"{folder}/{name}.npy has {len(pixels)} images, but the manifest {len(own)}: prepare again")
+        labels = np.array([index[row["label"]] if row["label"] else HIDDEN for row in own], dtype=np.int64)
+        domains[name] = Domain(
+            pixels=pixels,
+            labels={task: labels},
+            splits=np.array([row["split"] for row in own]),
+            paths=[row["path"] for row in own],
+            sha256=[row["sha256"] for row in own],
+        )
+    return Prepared(space, domains)
+
+
+def summary(folder: Path) -> dict:
+    """What `problems.json` says."""
+    return json.loads((folder / "problems.json").read_text(encoding="utf-8"))

@@ -1,0 +1,117 @@
+"""Prepared images as the batches that strategies ask for.
+
+A batch is a function of (seed, stream, step) alone. So nothing about the data needs to be in a checkpoint: a resumed
+training reads on exactly where it stopped.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from components.data.augment import AUGMENTATIONS
+from components.data.prepared import Domain, Prepared
+from components.errors import DataError
+from components.types import Labelled, LabelSpace, Preprocess, Unlabelled
+
+STREAMS = ("target", "source", "unlabelled")
+"""target: labelled target training images; source: labelled source images; unlabelled: all target training images."""
+
+
+def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
+    """uint8 [B, S, S, 3] with S = preprocess.resize -> float [B, 3, size, size], the network's input."""
+    edge = (pixels.shape[1] - preprocess.size) // 2
+    pixels = pixels[:, edge : edge + preprocess.size, edge : edge + preprocess.size]
+    # The permuted tensor is channels_last in memory: the layout that convolutions are fastest in, at no cost.
+    image = pixels.permute(0, 3, 1, 2).float() / 255
+    mean = torch.tensor(preprocess.mean, device=pixels.device).view(1, 3, 1, 1)
+    std = torch.tensor(preprocess.std, device=pixels.device).view(1, 3, 1, 1)
+    return (image - mean) / std
+
+
+class Streams:
+    """The data as a strategy sees it while training.
+
+    Raises DataError when a stream is asked for that the data cannot fill.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        preprocess: Preprocess,
+        *,
+        batch_size: int,
+        augment: str,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.label_space: LabelSpace = prepared.label_space
+        self.batch_size = batch_size
+        self._prepared = prepared
+        self._preprocess = preprocess
+        self._augment = AUGMENTATIONS[augment]
+        self._seed = seed
+        self._device = torch.device(device)
+
+    def batch(self, stream: str, step: int) -> Labelled | Unlabelled:
+        """The batch that step number `step` trains on, augmented. Epochs follow one another without a short batch."""
+        domain, rows = self._rows(stream)
+        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        order = np.array([self._permutation(stream, p // len(rows))[p % len(rows)] for p in positions])
+        generator = torch.Generator().manual_seed(self._mix(stream, step))
+        return self._load(stream, domain, rows[order], generator)
+
+    def batches(self, stream: str) -> Iterator[Labelled | Unlabelled]:
+        """One pass over the stream in order, without augmentation; the last batch may be short."""
+        domain, rows = self._rows(stream)
+        for start in range(0, len(rows), self.batch_size):
+            yield self._load(stream, domain, rows[start : start + self.batch_size], None)
+
+    def split(self, name: str, domain: str = "target") -> Iterator[Labelled]:
+        """One pass over a domain's labelled images of "val" or "test"."""
+        return self._pass(self._prepared.domains[domain], name)
+
+    def _pass(self, domain: Domain, name: str) -> Iterator[Labelled]:
+        rows = domain.rows(name, labelled=True)
+        for start in range(0, len(rows), self.batch_size):
+            yield self._labelled(domain, rows[start : start + self.batch_size], None)
+
+    @lru_cache(maxsize=None)  # noqa: B019 - a Streams lives as long as its training, and there are three streams
+    def _rows(self, stream: str) -> tuple[Domain, np.ndarray]:
+        if stream not in STREAMS:
+            raise DataError(f"there is no stream {stream!r}; choose from: {', '.join(STREAMS)}")
+        domain = self._prepared.domains.get("source" if stream == "source" else "target")
+        if domain is None:
+            raise DataError(f"the stream {stream!r} needs source images, but data.source is not set")
+        rows = domain.rows("train", labelled=None if stream == "unlabelled" else True)
+        if not len(rows):
+            raise DataError(f"the stream {stream!r} is empty: no training image fits it")
+        return domain, rows
+
+    def _mix(self, stream: str, number: int) -> int:
+        return zlib.crc32(f"{self._seed}/{stream}/{number}".encode())
+
+    @lru_cache(maxsize=8)  # noqa: B019 - as above
+    def _permutation(self, stream: str, epoch: int) -> np.ndarray:
+        return np.random.default_rng(self._mix(f"{stream}-order", epoch)).permutation(len(self._rows(stream)[1]))
+
+    def _load(
+        self, stream: str, domain: Domain, rows: np.ndarray, generator: torch.Generator | None
+    ) -> Labelled | Unlabelled:
+        if stream == "unlabelled":
+            return Unlabelled(self._image(domain, rows, generator))
+        return self._labelled(domain, rows, generator)
+
+    def _labelled(self, domain: Domain, rows: np.ndarray, generator: torch.Generator | None) -> Labelled:
+        labels = {task: torch.from_numpy(values[rows]).to(self._device) for task, values in domain.labels.items()}
+        return Labelled(self._image(domain, rows, generator), labels)
+
+    def _image(self, domain: Domain, rows: np.ndarray, generator: torch.Generator | None) -> Tensor:
+        pixels = torch.from_numpy(domain.pixels[rows]).to(self._device)  # uint8 travels: a quarter of the bytes
+        image = normalise(pixels, self._preprocess)
+        return image if generator is None else self._augment(image, generator)

@@ -1,0 +1,26 @@
+"""Where things lie in a workspace, relative to its root. `dvc.yaml` names the same places; a test compares the two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+RAW = Path("data/raw")  # image folders of the built-in data sets
+PREPARED = Path("data/prepared")  # manifest.csv, label_space.json, problems.json, <domain>.npy
+MODELS = Path("models")  # one folder per trained strategy
+PRETRAINED = MODELS / "pretrained"  # the backbone that strategies start from
+BUNDLE = Path("bundle")  # the exported winner: what may be promoted
+CHAMPION = MODELS / "champion"  # what is in production
+REPORTS = Path("reports")
+TIMINGS = Path("timings")  # measured seconds: the only outputs that differ between equal runs
+
+EVALUATION = REPORTS / "evaluation.json"
+BENCHMARK = REPORTS / "benchmark.json"
+LEADERBOARD = REPORTS / "leaderboard.json"
+REPORT = REPORTS / "index.html"
+TRACKING = REPORTS / "tracking.json"
+
+STATE = Path(".graft")  # the workspace's own memory, known to neither git nor DVC
+CHECKPOINTS = STATE / "checkpoints"
+DECISIONS = STATE / "decisions.jsonl"
+MLFLOW_STORE = STATE / "mlflow"
+PREFECT_HOME = STATE / "prefect"

@@ -1,0 +1,78 @@
+"""pretrain: the backbone's starting weights, trained here on the source, or taken from torchvision or a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components import jsonfile, lineage, paths, tensorfile
+from components import params as parameters
+from components.backbones.build import build, load_weights, to_arrays
+from components.data import prepared
+from components.params import Params
+from components.stages.command import main, say
+from components.stages.progress import reporter
+from components.strategies.source_only import SourceOnly
+from components.training.compute import choose
+from components.training.predict import quick_metrics
+from components.training.session import train
+
+
+def pretrain() -> None:
+    """Writes the backbone that every strategy with `pretrained` starts from."""
+    params = parameters.load(Path())
+    if params.backbone.weights == "pretrain":
+        _on_source(params)
+        return
+    backbone = build(params.backbone.name, size=params.prepare.size)
+    load_weights(backbone, params.backbone.weights)
+    _write(params, to_arrays(backbone), backbone.preprocess.to_dict(), {}, [], 0.0)
+    say(f"{params.backbone.name} with weights {params.backbone.weights}")
+
+
+def _on_source(params: Params) -> None:
+    data = prepared.read(paths.PREPARED)
+    compute = choose(params.compute)
+    recipe = params.pretrain
+    say(f"pretraining {params.backbone.name} on the source: {recipe.steps} steps on {compute.describe()}")
+    trained = train(
+        lambda: SourceOnly(
+            build(params.backbone.name, size=params.prepare.size),
+            data.label_space,
+            label_smoothing=recipe.label_smoothing,
+        ),
+        data,
+        recipe,
+        compute,
+        seed=params.seed,
+        identity=["pretrain", params.to_dict()["backbone"], repr(recipe), lineage.folder_digest(paths.PREPARED)],
+        checkpoints=paths.CHECKPOINTS,
+        log=reporter("pretrain", recipe.steps),
+        domain="source",
+        splits=("val",),
+    )
+    metrics = {"source_" + name: value for name, value in quick_metrics(trained.logits["val"], trained.labels["val"]).items()}
+    backbone = trained.strategy.backbone
+    compute_used = {"precision": compute.precision, "device": compute.device.type, "threads": compute.threads}
+    arrays = to_arrays(backbone)
+    _write(params, arrays, backbone.preprocess.to_dict(), {**metrics, **compute_used}, trained.history, trained.seconds)
+    trained.checkpoint.clear()
+
+
+def _write(params: Params, arrays, preprocess: dict, facts: dict, history: list[dict], seconds: float) -> None:
+    sha256 = tensorfile.save(paths.PRETRAINED / "backbone.safetensors", arrays)
+    jsonfile.write(
+        paths.PRETRAINED / "model.json",
+        {
+            "backbone": params.backbone.name,
+            "weights": params.backbone.weights,
+            "weights_sha256": sha256,
+            "preprocess": preprocess,
+            **facts,
+        },
+    )
+    jsonfile.write_lines(paths.PRETRAINED / "history.jsonl", history)
+    jsonfile.write(paths.TIMINGS / "pretrain.json", {"train_time_s": seconds})
+
+
+if __name__ == "__main__":
+    main(pretrain)

@@ -1,0 +1,75 @@
+"""What a strategy is: one way to make a model of the target out of a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Protocol
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from components.backbones.base import Backbone
+from components.types import Labelled, Losses, LabelSpace, Outputs
+
+
+class Data(Protocol):
+    """What `begin` and `finish` may read: one pass over a stream or a split, without augmentation."""
+
+    def batches(self, stream: str) -> Iterator[Labelled]: ...
+    def split(self, name: str) -> Iterator[Labelled]: ...
+
+
+class Strategy(nn.Module):
+    """A backbone with one linear head for each task.
+
+    A subclass names the `streams` one training step reads and says what is lost on them; everything else has a default
+    that fits a strategy which trains all of its weights. Hyper-parameters are keyword-only arguments of the constructor,
+    with the paper's values as defaults: that signature is the schema of `strategies.<name>` in params.yaml.
+    """
+
+    streams: ClassVar[tuple[str, ...]] = ()
+    pretrained: ClassVar[bool] = True
+    """Whether the backbone arrives with pretrained weights, or as initialised."""
+
+    def __init__(self, backbone: Backbone, label_space: LabelSpace) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.label_space = label_space
+        self.heads = nn.ModuleDict(
+            {task: nn.Linear(backbone.num_features, size) for task, size in label_space.sizes().items()}
+        )
+
+    def forward(self, image: Tensor) -> Outputs:
+        """image [B, 3, H, W] -> task -> logits [B, C]: what is evaluated and exported."""
+        return self.classify(self.backbone(image))
+
+    def classify(self, features: Tensor) -> Outputs:
+        """features [B, D] -> task -> logits [B, C]."""
+        return {task: head(features) for task, head in self.heads.items()}
+
+    def losses(self, **batches: object) -> Losses:
+        """One keyword per stream, each a batch of it -> weighted loss terms; their sum is minimised."""
+        raise TypeError(f"{type(self).__name__} has no training step")
+
+    def param_groups(self, lr: float) -> list[dict]:
+        """What the optimizer trains, and how fast. What no group names is frozen, batch-norm statistics included."""
+        return [{"params": list(self.parameters()), "lr": lr}]
+
+    def begin(self, data: Data) -> None:
+        """Once, before the first step."""
+
+    def advance(self, progress: float) -> None:
+        """Before each step; `progress` runs from 0 to 1."""
+
+    def finish(self, data: Data) -> None:
+        """Before each evaluation; may be called again."""
+
+
+def cross_entropy(outputs: Outputs, labels: dict[str, Tensor], *, label_smoothing: float = 0.0) -> Losses:
+    """The usual classification loss: one term for each task, named after it."""
+    return {
+        f"cross_entropy_{task}" if len(outputs) > 1 else "cross_entropy": F.cross_entropy(
+            logits.float(), labels[task], label_smoothing=label_smoothing
+        )
+        for task, logits in outputs.items()
+    }

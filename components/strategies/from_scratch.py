@@ -1,0 +1,24 @@
+"""From scratch: no transfer at all. The same network, the same target labels, random initial weights.
+
+The baseline that every transfer has to beat (called "hard transfer" where a network is reused without its weights).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from components.backbones.base import Backbone
+from components.strategies.base import Strategy, cross_entropy
+from components.types import Labelled, Losses, LabelSpace
+
+
+class FromScratch(Strategy):
+    streams = ("target",)
+    pretrained: ClassVar[bool] = False
+
+    def __init__(self, backbone: Backbone, label_space: LabelSpace, *, label_smoothing: float = 0.0) -> None:
+        super().__init__(backbone, label_space)
+        self.label_smoothing = label_smoothing
+
+    def losses(self, target: Labelled) -> Losses:
+        return cross_entropy(self(target.image), target.labels, label_smoothing=self.label_smoothing)

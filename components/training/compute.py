@@ -1,0 +1,90 @@
+"""On what, with how many threads and in which precision a model trains. Asked for what is not there, it refuses."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from components.errors import MachineError
+from components.params import ComputeParams
+
+WORTH_IT = 1.25
+"""bf16 is taken when it is this much faster than fp32. CPUs with bf16 units are about twice as fast, those that emulate it
+many times slower: no machine is near the line, so that noise in the measurement does not change the result of a training."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """`precision`: "fp32" or "bf16" (autocast: weights and sums stay fp32)."""
+
+    device: torch.device
+    precision: str
+    threads: int
+
+    def autocast(self) -> AbstractContextManager:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def describe(self) -> str:
+        where = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else f"{self.threads} CPU thread(s)"
+        return f"{where}, {self.precision}"
+
+
+def choose(params: ComputeParams) -> Compute:
+    """Settles what `auto` means on this machine and applies it to this process.
+
+    Raises MachineError when CUDA is asked for by name and cannot be used.
+    """
+    available = torch.cuda.is_available()
+    if params.device == "cuda" and not available:
+        raise MachineError("compute.device is 'cuda', but torch finds no usable GPU here; set it to 'cpu' or 'auto'")
+    device = torch.device("cuda" if available and params.device != "cpu" else "cpu")
+    precision = params.precision
+    if precision == "auto":
+        precision = "bf16" if _bf16_pays(device) else "fp32"
+    threads = max(1, physical_cores() // params.cpu_slots) if params.threads == "auto" else params.threads
+    torch.set_num_threads(threads)
+    # Same machine, same bytes: cuDNN would otherwise pick algorithms by timing them.
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    return Compute(device, precision, threads)
+
+
+def physical_cores() -> int:
+    """Cores this process may run on. Two threads of one core share its arithmetic units, so they count as one."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    cores = set()
+    for number in allowed:
+        try:
+            with open(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list") as stream:
+                cores.add(stream.read().strip())
+        except OSError:
+            cores.add(str(number))
+    return max(1, len(cores))
+
+
+def _bf16_pays(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    layer = nn.Conv2d(32, 32, 3, padding=1).to(memory_format=torch.channels_last)
+    image = torch.ones(32, 32, 16, 16).to(memory_format=torch.channels_last)
+    torch.set_num_threads(1)  # what a thread costs while it waits for another would drown the difference
+
+    def cpu_seconds(enabled: bool) -> float:
+        start = time.process_time()  # not wall time: other processes must not decide
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            loss = layer(image).float().sum()
+        loss.backward()
+        return time.process_time() - start
+
+    for enabled in (False, True):
+        cpu_seconds(enabled)  # the first call of each kind compiles its kernels
+    rounds = [(cpu_seconds(False), cpu_seconds(True)) for _ in range(9)]
+    # The fastest round of each: what else the machine does can only slow one down.
+    return min(r[0] for r in rounds) > WORTH_IT * min(r[1] for r in rounds)

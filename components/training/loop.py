@@ -1,0 +1,141 @@
+"""The one training loop. What differs between strategies is said by the strategies; nothing here asks which one it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from components.errors import GraftError
+from components.params import Recipe
+from components.strategies.base import Data, Strategy
+from components.training.checkpoint import Checkpoint
+from components.training.compute import Compute
+from components.training.optimizer import lr_factor, optimizer
+from components.types import Labelled, Unlabelled
+
+History = list[dict[str, float]]
+"""Records in the order of steps: the mean of every loss term since the last record, or metrics of an evaluation."""
+
+
+class TrainingData(Data, Protocol):
+    """What the loop reads beyond what strategies may."""
+
+    def batch(self, stream: str, step: int) -> Labelled | Unlabelled: ...
+
+
+def fit(
+    strategy: Strategy,
+    data: TrainingData,
+    recipe: Recipe,
+    compute: Compute,
+    *,
+    evaluate: Callable[[Strategy], Mapping[str, float]],
+    log: Callable[[dict[str, float]], None],
+    checkpoint: Checkpoint | None = None,
+) -> History:
+    """Trains `strategy` in place, ready to be evaluated.
+
+    `evaluate` is called with the strategy in eval mode, every `recipe.evaluate_every` steps and at the end; `log` gets each
+    record as it is made. With a `checkpoint`, a training that was killed goes on from its last state and ends with the very
+    weights it would have had. Raises GraftError when a loss is no longer a number.
+    """
+    strategy.to(compute.device, memory_format=torch.channels_last)
+    history: History = []
+
+    def record(entry: dict[str, float]) -> None:
+        history.append(entry)
+        log(entry)
+
+    def measure(step: int) -> None:
+        strategy.eval()
+        with torch.no_grad():
+            strategy.finish(data)
+            record({"step": step, **evaluate(strategy)})
+
+    strategy.begin(data)
+    if not strategy.streams:  # solved in `begin` or `finish`: there is no step to take
+        measure(0)
+        return history
+
+    groups = strategy.param_groups(recipe.lr)
+    frozen = _freeze_rest(strategy, groups)
+    updates = optimizer(groups, recipe)
+    peaks = [group["lr"] for group in updates.param_groups]
+    start = 0
+    state = checkpoint.load() if checkpoint else None
+    if state is not None:
+        strategy.load_state_dict(state["model"])
+        updates.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        start = state["step"]
+        history.extend(state["history"])
+        log({"step": start, "resumed": 1.0})
+
+    sums: dict[str, torch.Tensor] = {}
+    since = start
+    for step in range(start, recipe.steps):
+        strategy.train()
+        for module in frozen:
+            module.eval()
+        strategy.advance(step / recipe.steps)
+        for group, peak in zip(updates.param_groups, peaks, strict=True):
+            group["lr"] = peak * lr_factor(step, recipe)
+        batches = {stream: data.batch(stream, step) for stream in strategy.streams}
+        with compute.autocast():
+            losses = strategy.losses(**batches)
+        updates.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
+        updates.step()
+
+        for term, value in losses.items():
+            sums[term] = sums.get(term, torch.zeros_like(value)) + value.detach()
+        done = step + 1
+        last = done == recipe.steps
+        if done % recipe.log_every == 0 or last:
+            means = {term: float(value) / (done - since) for term, value in sums.items()}
+            _refuse_nan(means, done, recipe)
+            record({"step": done, "lr": updates.param_groups[0]["lr"], **means})
+            sums, since = {}, done
+        if last or done % recipe.evaluate_every == 0:
+            measure(done)
+        # A record's mean must not be cut in two by a kill, so states are saved where one has just been made.
+        if checkpoint and not last and since == done and _due(done, recipe):
+            checkpoint.save(
+                {
+                    "step": done,
+                    "model": strategy.state_dict(),
+                    "optimizer": updates.state_dict(),
+                    "rng": torch.get_rng_state(),
+                    "history": history,
+                }
+            )
+    return history
+
+
+def _due(done: int, recipe: Recipe) -> bool:
+    """Whether this record is the first at or after a multiple of `checkpoint_every`."""
+    return done // recipe.checkpoint_every > (done - recipe.log_every) // recipe.checkpoint_every
+
+
+def _freeze_rest(strategy: Strategy, groups: list[dict]) -> list[nn.Module]:
+    """Stops gradients of every parameter that no group names; returns the modules that must stay in eval mode."""
+    trained = {id(parameter) for group in groups for parameter in group["params"]}
+    for parameter in strategy.parameters():
+        parameter.requires_grad_(id(parameter) in trained)
+    return [
+        module
+        for module in strategy.modules()
+        if (own := list(module.parameters(recurse=False))) and not any(id(p) in trained for p in own)
+    ]
+
+
+def _refuse_nan(means: dict[str, float], step: int, recipe: Recipe) -> None:
+    for term, value in means.items():
+        if not math.isfinite(value):
+            raise GraftError(
+                f"the loss term {term!r} is {value} at step {step}: the training diverged; try a smaller lr than {recipe.lr}"
+            )

@@ -1,0 +1,40 @@
+"""Optimizer and learning-rate schedule of a recipe."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from components.params import Recipe
+
+
+def optimizer(groups: list[dict], recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum 0.9, or AdamW. Each group brings its own peak `lr`.
+
+    Weight decay is for weights alone: biases and the gains of normalisation layers have one dimension and get none.
+    """
+    split = []
+    for group in groups:
+        rest = {key: value for key, value in group.items() if key != "params"}
+        weights = [p for p in group["params"] if p.ndim > 1]
+        vectors = [p for p in group["params"] if p.ndim <= 1]
+        split += [
+            {**rest, "params": part, "weight_decay": decay}
+            for part, decay in ((weights, recipe.weight_decay), (vectors, 0.0))
+            if part
+        ]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(split)
+    return torch.optim.SGD(split, lr=recipe.lr, momentum=0.9, nesterov=True)
+
+
+def lr_factor(step: int, recipe: Recipe) -> float:
+    """Share of the peak rate at a step: linear warm-up, then half a cosine down to zero after the last step.
+
+    Loshchilov & Hutter, 2017, arXiv:1608.03983, eq. 5, with one period.
+    """
+    warmup = round(recipe.warmup * recipe.steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, recipe.steps - warmup)))

@@ -1,0 +1,91 @@
+"""One training from prepared data to a trained strategy: seed, data, loop and checkpoint put together."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from components.data.prepared import Prepared
+from components.data.streams import Streams
+from components.params import Recipe
+from components.strategies.base import Strategy
+from components.training.checkpoint import Checkpoint
+from components.training.compute import Compute
+from components.training.loop import History, fit
+from components.training.predict import predict, quick_metrics
+
+
+@dataclass(frozen=True)
+class Trained:
+    """`logits` and `labels`: split -> task -> [N, C] and [N]; `seconds`: wall time of the training alone."""
+
+    strategy: Strategy
+    history: History
+    logits: dict[str, dict[str, np.ndarray]]
+    labels: dict[str, dict[str, np.ndarray]]
+    seconds: float
+    checkpoint: Checkpoint
+
+
+def seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def train(
+    make: Callable[[], Strategy],
+    prepared: Prepared,
+    recipe: Recipe,
+    compute: Compute,
+    *,
+    seed: int,
+    identity: Any,
+    checkpoints: Path,
+    log: Callable[[dict[str, float]], None],
+    domain: str = "target",
+    splits: tuple[str, ...] = ("val", "test"),
+) -> Trained:
+    """Builds a strategy with `make` under the seed, trains it, and answers the splits of `domain`.
+
+    `identity` (JSON) is all the result depends on: it names the checkpoint, which the caller clears once the outputs are
+    safe.
+    """
+    seed_everything(seed)
+    strategy = make()
+    data = Streams(
+        prepared,
+        strategy.backbone.preprocess,
+        batch_size=recipe.batch_size,
+        augment=recipe.augment,
+        seed=seed,
+        device=compute.device,
+    )
+    checkpoint = Checkpoint(checkpoints, {"identity": identity, "compute": str(compute), "seed": seed})
+    start = time.perf_counter()
+    history = fit(
+        strategy,
+        data,
+        recipe,
+        compute,
+        evaluate=lambda model: quick_metrics(*predict(model, data.split("val", domain))),
+        log=log,
+        checkpoint=checkpoint,
+    )
+    seconds = time.perf_counter() - start
+    answers = {split: predict(strategy, data.split(split, domain)) for split in splits}
+    return Trained(
+        strategy=strategy,
+        history=history,
+        logits={split: logits for split, (logits, _) in answers.items()},
+        labels={split: labels for split, (_, labels) in answers.items()},
+        seconds=seconds,
+        checkpoint=checkpoint,
+    )
