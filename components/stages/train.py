@@ -17,6 +17,7 @@ from components.strategies import catalogue
 from components.strategies.base import Strategy
 from components.training.compute import choose
 from components.training.predict import quick_metrics
+from components.training.restore import hyper_parameters
 from components.training.session import Trained, train as train_once
 
 
@@ -28,15 +29,12 @@ def train(name: str) -> None:
     data = prepared.read(paths.PREPARED)
     compute = choose(params.compute)
     start = tensorfile.load(paths.PRETRAINED / "backbone.safetensors") if kind.pretrained else None
-    hyper_parameters = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in competitor.hyper_parameters.items()
-    }
 
     def make() -> Strategy:
         backbone = build(params.backbone.name, size=params.prepare.size)
         if start is not None:
             from_arrays(backbone, start)
-        return kind(backbone, data.label_space, **hyper_parameters)
+        return kind(backbone, data.label_space, **hyper_parameters(competitor.hyper_parameters))
 
     identity = {
         "competitor": repr(competitor),

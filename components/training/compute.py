@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from components.errors import MachineError
+from components.machine import physical_cores
 from components.params import ComputeParams
 
 WORTH_IT = 1.25
@@ -54,19 +54,6 @@ def choose(params: ComputeParams) -> Compute:
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     return Compute(device, precision, threads)
-
-
-def physical_cores() -> int:
-    """Cores this process may run on. Two threads of one core share its arithmetic units, so they count as one."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    cores = set()
-    for number in allowed:
-        try:
-            with open(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list") as stream:
-                cores.add(stream.read().strip())
-        except OSError:
-            cores.add(str(number))
-    return max(1, len(cores))
 
 
 def _bf16_pays(device: torch.device) -> bool:

@@ -1,0 +1,55 @@
+"""The leaderboard: what was found about every strategy in one row each, and as a table for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.table import Table
+
+
+
+def rows(evaluation: Mapping, timings: Mapping[str, Mapping]) -> list[dict]:
+    """Best first. `val` and `test` hold accuracy with its 95 % interval, macro-F1, ECE and log loss."""
+    return [
+        {
+            "strategy": row["strategy"],
+            "family": row["family"],
+            "needs": row["needs"],
+            "val": row["val"],
+            "test": row["test"],
+            "train_time_s": timings[row["strategy"]]["train_time_s"],
+            "parameters": row["parameters"],
+            "seeds": row["seeds"],
+            "chosen": row["strategy"] == evaluation["chosen"],
+        }
+        for row in evaluation["strategies"]
+    ]
+
+
+def table(leaderboard: list[dict]) -> Table:
+    """At most 100 columns wide."""
+    grid = Table(title="Leaderboard: validation chooses, test reports", title_justify="left", expand=False)
+    for heading, justify in (
+        ("strategy", "left"),
+        ("needs", "left"),
+        ("val", "right"),
+        ("test", "right"),
+        ("95 % interval", "right"),
+        ("macro F1", "right"),
+        ("ECE", "right"),
+        ("train", "right"),
+    ):
+        grid.add_column(heading, justify=justify, no_wrap=heading != "needs")  # type: ignore[arg-type]
+    for row in leaderboard:
+        val, test = row["val"], row["test"]
+        grid.add_row(
+            f"[bold]{row['strategy']}[/]" if row["chosen"] else row["strategy"],
+            ", ".join(need.replace("_", " ") for need in row["needs"]),
+            f"{val['accuracy']:.1%}",
+            f"{test['accuracy']:.1%}",
+            f"{100 * test['low']:.1f} - {100 * test['high']:.1f}",
+            f"{test['macro_f1']:.3f}",
+            f"{test['ece']:.3f}",
+            f"{row['train_time_s']:.1f} s",
+        )
+    return grid

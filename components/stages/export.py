@@ -1,0 +1,74 @@
+"""export: the chosen strategy -> a bundle, admitted only if it answers like the model it was made from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from components import jsonfile, lineage, paths, tensorfile
+from components import params as parameters
+from components.data import prepared
+from components.deployment import bundle, onnx_export, parity
+from components.inference.predictor import Predictor
+from components.stages.command import main, say
+from components.training.restore import restore
+from components.types import TASK
+
+
+def export() -> None:
+    """Writes bundle/ for the strategy that `evaluate` chose. Raises ParityError, and leaves none, if it is refused."""
+    params = parameters.load(Path())
+    evaluation = jsonfile.read(paths.EVALUATION)
+    name = evaluation["chosen"]
+    folder = paths.MODELS / name
+    model = jsonfile.read(folder / "model.json")
+    row = next(row for row in evaluation["strategies"] if row["strategy"] == name)
+    facts = {
+        "strategy": name,
+        "classes": model["classes"],
+        "preprocess": model["preprocess"],
+        "metrics": {"val": row["val"], "test": row["test"]},
+        "lineage": {
+            "git_commit": lineage.git_commit(Path()),
+            "data_sha256": model["data_sha256"],
+            "params_sha256": lineage.digest(params.to_dict()),
+            "weights_sha256": model["weights_sha256"],
+            "seed": model["best_seed"],
+            "versions": lineage.versions("graft", "torch", "torchvision", "onnx", "onnxruntime-gpu", "onnxruntime"),
+        },
+    }
+    content = onnx_export.export(restore(folder), facts)
+    shutil.rmtree(paths.BUNDLE, ignore_errors=True)
+    unproven = paths.STATE / "export" / "model.fp32.onnx"
+    unproven.parent.mkdir(parents=True, exist_ok=True)
+    unproven.write_bytes(content)
+    proof = _compare(unproven, name, model, params)
+    bundle.write(paths.BUNDLE, {"fp32": content}, {**facts, "parity": {"fp32": proof}})
+    unproven.unlink()
+    say(
+        f"{name}: fp32 admitted, {proof['agreement']:.2%} of {proof['images']} decisions agree, "
+        f"logits within {proof['max_logit_difference']:.1e}"
+    )
+
+
+def _compare(exported: Path, name: str, model: dict, params: parameters.Params) -> dict:
+    """Torch's logits, as `evaluate` saw them, against ONNX from the image files' own bytes."""
+    target = prepared.read(paths.PREPARED).target
+    images = [target.paths[row] for row in target.rows("val", labelled=True)]
+    answers = tensorfile.load(paths.MODELS / name / "predictions.safetensors")
+    expected = answers[f"val/{TASK}/logits"][model["seeds"].index(model["best_seed"])]
+    predictor = Predictor(exported, provider="cpu")
+    files = [Path(image) for image in images]
+    found = predictor.logits(files)
+    # A graph exported with a fixed batch size would still answer full batches: one image alone and an odd number must do too.
+    for count in (1, 3):
+        again = predictor.logits(files[:count])
+        farther = np.abs(again - expected[:count]) > np.abs(found[:count] - expected[:count])
+        found[:count][farther] = again[farther]
+    return parity.check(expected, found, images, params.export)
+
+
+if __name__ == "__main__":
+    main(export)

@@ -1,0 +1,31 @@
+"""A trained strategy, back from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components import jsonfile, tensorfile
+from components.backbones.build import build, from_arrays
+from components.strategies import catalogue
+from components.strategies.base import Strategy
+from components.types import LabelSpace, Preprocess
+
+
+def hyper_parameters(given: dict) -> dict:
+    """As the constructors take them: YAML and JSON know lists only, the signatures say tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+
+
+def restore(folder: Path) -> Strategy:
+    """The strategy that `train` wrote to models/<name>/, in eval mode, on the CPU.
+
+    Raises DataError when the folder is incomplete or its parts do not belong together.
+    """
+    facts = jsonfile.read(folder / "model.json")
+    preprocess = Preprocess.from_dict(facts["preprocess"])
+    space = LabelSpace({task: tuple(names) for task, names in facts["classes"].items()})
+    backbone = build(facts["backbone"], size=preprocess.resize)
+    backbone.preprocess = preprocess
+    strategy = catalogue.load(facts["strategy"])(backbone, space, **hyper_parameters(facts["hyper_parameters"]))
+    from_arrays(strategy, tensorfile.load(folder / "model.safetensors"))
+    return strategy.eval()
