@@ -1,7 +1,7 @@
 """Random changes of a training batch, made on the batch's device.
 
-Each is `(image [B, 3, H, W] float, generator) -> image of the same shape`. The random numbers are drawn on the CPU, so a
-seed means the same images on every device.
+Each is `(image [B, 3, H, W] float in [0, 1], generator) -> image of the same shape`, before normalisation. The random
+numbers are drawn on the CPU, so a seed means the same images on every device.
 """
 
 from __future__ import annotations
@@ -19,28 +19,29 @@ def none(image: Tensor, generator: Generator) -> Tensor:
     return image
 
 
-def _affine(image: Tensor, generator: Generator, *, degrees: float, scale: float, shear: float, shift: float) -> Tensor:
-    """Every image turned, scaled, sheared and shifted by its own random amounts, uniform within plus and minus the
-    limits; `shift` is a share of the side. One bilinear resampling does it all; edges repeat."""
-    count = len(image)
-    turn, grow, slant, x, y = (2 * torch.rand(5, count, generator=generator) - 1).unbind()
-    angle, factor, slant = turn * math.radians(degrees), 1 + grow * scale, slant * shear
-    cos, sin = torch.cos(angle) / factor, torch.sin(angle) / factor
+def _affine(image: Tensor, generator: Generator, *, degrees: float, scale: float, shift: float) -> Tensor:
+    """Every image turned, scaled (each side by itself) and shifted by its own random amounts, uniform within plus and minus
+    the limits; `shift` is a share of the side. One bilinear resampling does it all; what comes in from outside is black."""
+    turn, wide, high, x, y = (2 * torch.rand(5, len(image), generator=generator) - 1).unbind()
+    angle, wide, high = turn * math.radians(degrees), torch.exp(wide * scale), torch.exp(high * scale)
     # affine_grid works in coordinates that run from -1 to 1, so a shift of one side is 2.
-    rows = [torch.stack([cos, slant - sin, 2 * x * shift], 1), torch.stack([sin, cos, 2 * y * shift], 1)]
+    rows = [
+        torch.stack([torch.cos(angle) * wide, -torch.sin(angle) * high, 2 * x * shift], 1),
+        torch.stack([torch.sin(angle) * wide, torch.cos(angle) * high, 2 * y * shift], 1),
+    ]
     matrix = torch.stack(rows, 1).to(image.device, image.dtype)
     grid = F.affine_grid(matrix, list(image.shape), align_corners=False)
-    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def shift(image: Tensor, generator: Generator) -> Tensor:
-    """Moved by up to 8 % of the side."""
-    return _affine(image, generator, degrees=0, scale=0, shear=0, shift=0.08)
+    """Moved by up to 1/16 of the side."""
+    return _affine(image, generator, degrees=0, scale=0, shift=1 / 16)
 
 
 def light(image: Tensor, generator: Generator) -> Tensor:
-    """Turned by up to 10 degrees, scaled by up to 10 %, sheared by up to 0.1, moved by up to 8 % of the side."""
-    return _affine(image, generator, degrees=10, scale=0.1, shear=0.1, shift=0.08)
+    """Turned by up to 10 degrees, scaled by up to 10 %, moved by up to 1/16 of the side."""
+    return _affine(image, generator, degrees=10, scale=0.1, shift=1 / 16)
 
 
 AUGMENTATIONS: dict[str, Callable[[Tensor, Generator], Tensor]] = {"none": none, "shift": shift, "light": light}

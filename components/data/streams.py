@@ -23,14 +23,18 @@ STREAMS = ("target", "source", "unlabelled")
 """target: labelled target training images; source: labelled source images; unlabelled: all target training images."""
 
 
-def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
-    """uint8 [B, S, S, 3] with S = preprocess.resize -> float [B, 3, size, size], the network's input."""
+def crop(pixels: Tensor, preprocess: Preprocess) -> Tensor:
+    """uint8 [B, S, S, 3] with S = preprocess.resize -> float [B, 3, size, size] in [0, 1]: the centre."""
     edge = (pixels.shape[1] - preprocess.size) // 2
     pixels = pixels[:, edge : edge + preprocess.size, edge : edge + preprocess.size]
     # The permuted tensor is channels_last in memory: the layout that convolutions are fastest in, at no cost.
-    image = pixels.permute(0, 3, 1, 2).float() / 255
-    mean = torch.tensor(preprocess.mean, device=pixels.device).view(1, 3, 1, 1)
-    std = torch.tensor(preprocess.std, device=pixels.device).view(1, 3, 1, 1)
+    return pixels.permute(0, 3, 1, 2).float() / 255
+
+
+def normalise(image: Tensor, preprocess: Preprocess) -> Tensor:
+    """[B, 3, H, W] in [0, 1] -> the network's input."""
+    mean = torch.tensor(preprocess.mean, device=image.device).view(1, 3, 1, 1)
+    std = torch.tensor(preprocess.std, device=image.device).view(1, 3, 1, 1)
     return (image - mean) / std
 
 
@@ -113,5 +117,7 @@ class Streams:
 
     def _image(self, domain: Domain, rows: np.ndarray, generator: torch.Generator | None) -> Tensor:
         pixels = torch.from_numpy(domain.pixels[rows]).to(self._device)  # uint8 travels: a quarter of the bytes
-        image = normalise(pixels, self._preprocess)
-        return image if generator is None else self._augment(image, generator)
+        image = crop(pixels, self._preprocess)
+        if generator is not None:
+            image = self._augment(image, generator)
+        return normalise(image, self._preprocess)

@@ -1,21 +1,23 @@
 """Digits in print and digits by hand: the built-in example of transfer, made on this machine with no download.
 
-`printed` is the source domain, drawn from the text faces that matplotlib carries; `handwritten` is the target domain, the
-1,797 UCI scans that scikit-learn carries (Kaynak, 1995, "Methods of combining multiple classifiers and their applications
-to handwritten digit recognition", MSc thesis, Bogazici University). Both write `root/<digit>/<nnnn>.png`, 32x32 pixels in
-grey, bright ink on a dark ground.
+`printed` is the source domain, drawn from the text faces that matplotlib carries; `handwritten` is the target domain,
+the 1,797 UCI scans that scikit-learn carries (Kaynak, 1995, "Methods of combining multiple classifiers and their
+applications to handwritten digit recognition", MSc thesis, Bogazici University). Both write `root/<digit>/<nnnn>.png`,
+32x32 pixels in grey, bright ink on a dark ground.
 
-The scans were made so: the digit cropped to its box and scaled to the height of a 32x32 bitmap, the ink of each 4x4 block
-counted, so 8x8 numbers from 0 to 16. Printed digits are put through the same mill, and both are enlarged by one function,
-so that what is left between the domains is the writing (a crossed seven, an open four), not the scanner.
+The scans were made so: the digit cropped to its box and scaled to the height of a 32x32 bitmap, the ink of each 4x4
+block counted, so 8x8 numbers from 0 to 16. Printed digits are put through the same mill, and both are enlarged by one
+function, so that what is left between the domains is the writing (a crossed seven, an open four), not the scanner.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +30,8 @@ CANVAS = 128  # pixels a side on which a glyph is drawn and bent, wide enough th
 FONT_SIZE = 84  # pixels an em; a digit is then about 60 high, twice what is left of it in the bitmap
 STAMP = ".complete"
 
-# Every face of matplotlib that has ten digits meant for running text. Symbol and size-variant faces (cmsy, cmex, STIXSiz,
-# STIXNonUni) lack them or repeat these.
+# The faces of matplotlib whose ten digits are meant for running text. Others (STIXSiz, STIXNonUni, Display) have
+# none, or have TeX's symbols at their code points (cmsy, cmex), or old-style ones that hang below the line (cmmi).
 FACES = (
     "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique", "DejaVuSansMono",
     "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSansMono-BoldOblique", "DejaVuSerif", "DejaVuSerif-Bold",
@@ -47,10 +49,8 @@ def printed(root: Path, per_class: int, seed: int) -> None:
         raise ValueError(f"per_class is {per_class}; at least one image of each digit is needed")
 
     def write(folder: Path) -> None:
-        for digit in range(10):
-            for index in range(per_class):
-                scan = _printed_scan(digit, np.random.default_rng((seed, digit, index)))
-                _save(scan, folder / str(digit) / f"{index:04d}.png")
+        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as pool:
+            list(pool.map(partial(_write_digit, folder, per_class, seed), range(10)))
 
     _publish(root, {"digits": "printed", "per_class": per_class, "seed": seed}, write)
 
@@ -66,6 +66,12 @@ def handwritten(root: Path) -> None:
             _save(scan.reshape(SIZE // BLOCK, SIZE // BLOCK), folder / str(digit) / f"{index:04d}.png")
 
     _publish(root, {"digits": "handwritten"}, write)
+
+
+def _write_digit(folder: Path, per_class: int, seed: int, digit: int) -> None:
+    for index in range(per_class):
+        scan = _printed_scan(digit, np.random.default_rng((seed, digit, index)))
+        _save(scan, folder / str(digit) / f"{index:04d}.png")
 
 
 def _printed_scan(digit: int, rng: np.random.Generator) -> np.ndarray:
@@ -114,7 +120,7 @@ def _smooth_noise(rng: np.random.Generator, amplitude: float, knots: int = 5) ->
 
 
 def _fit(glyph: np.ndarray, stretch: float) -> np.ndarray:
-    """Cropped to its box and scaled to the bitmap's height, `stretch` times as wide: [128, 128] bool -> [32, 32] bool."""
+    """Cropped to its box, scaled to the bitmap's height and `stretch` times as wide: [128, 128] -> [32, 32], bool."""
     rows, columns = np.flatnonzero(glyph.any(axis=1)), np.flatnonzero(glyph.any(axis=0))
     box = Image.fromarray(glyph[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.uint8) * 255)
     width = min(SIZE, max(1, round(box.width * SIZE / box.height * stretch)))
@@ -134,8 +140,8 @@ def _save(scan: np.ndarray, path: Path) -> None:
 def _publish(root: Path, arguments: dict[str, str | int], write: Callable[[Path], None]) -> None:
     """Has `write` fill a new folder beside `root`, then puts it in the place of `root`: a reader never sees half of it.
 
-    The stamp holds the arguments, so the same call does nothing and another call replaces. A folder with no stamp was not
-    made here and is not touched.
+    The stamp holds the arguments, so the same call does nothing and another call replaces. A folder with no stamp was
+    not made here and is not touched.
     """
     stamp = json.dumps(arguments, sort_keys=True)
     if root.exists():

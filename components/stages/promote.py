@@ -1,0 +1,159 @@
+"""promote and rollback: which bundle is in production.
+
+Not stages of `dvc.yaml`, because they act on the registry: what they do depends on what is champion now. Every decision is
+a line of `.graft/decisions.jsonl`, with its numbers.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from components import jsonfile, paths
+from components import params as parameters
+from components.data import prepared
+from components.deployment import bundle
+from components.errors import GraftError
+from components.evaluation.intervals import Interval, paired_interval
+from components.inference.predictor import Predictor
+from components.params import Params
+from components.stages.command import main, say
+from components.tracking import promotion
+from components.types import TASK
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def promote() -> None:
+    """Decides about the bundle of the last run, registers it, and puts it into production if it is better."""
+    root = Path()
+    params = parameters.load(root)
+    bundle.recover(paths.CHAMPION)
+    challenger = bundle.read(paths.BUNDLE)
+    identity = bundle.identity(challenger)
+    if not pending(root):
+        say(f"{challenger['strategy']}: already decided; {jsonfile.read_lines(paths.DECISIONS)[-1]['reason']}")
+        return
+    gain = _gain(params)
+    decision = promotion.decide(gain, min_gain=params.promote.min_gain)
+    if paths.CHAMPION.exists() and bundle.identity(bundle.read(paths.CHAMPION)) == identity:
+        # A promotion that was killed after its files were in place: what is left is to tell the registry and the log.
+        decision = promotion.Decision(True, "finished a promotion that had been interrupted")
+
+    from components.tracking import registry, store, sync
+
+    name = params.promote.registered_model
+    keys = sync.sync(root, name)
+    client, experiment_id = store.connect(root, name)
+    run_id = sync.find_run(client, experiment_id, keys[challenger["strategy"]])
+    assert run_id is not None  # sync has just made it
+    version = registry.register(client, name, run_id, paths.BUNDLE)
+    client.update_model_version(name, version, registry.describe(challenger, decision.reason))
+    client.set_registered_model_alias(name, registry.CHALLENGER, version)
+    if decision.promoted:
+        _install(client, name, version, paths.BUNDLE)
+    _log(
+        "promoted" if decision.promoted else "kept", version, identity, challenger["strategy"], decision.reason,
+        gain=gain._asdict() if gain else None,
+    )  # fmt: skip
+    say(f"{challenger['strategy']} (version {version}): {decision.reason}")
+
+
+def rollback(version: str | None = None) -> str:
+    """Puts an earlier version back into production, by default the champion before this one; returns the version.
+
+    Raises GraftError when there is none.
+    """
+    root = Path()
+    params = parameters.load(root)
+    bundle.recover(paths.CHAMPION)
+    name = params.promote.registered_model
+    version = version or _previous(root)
+
+    from components.tracking import registry, store
+
+    client, _ = store.connect(root, name)
+    with registry.fetched(client, name, version) as folder:
+        facts = bundle.read(folder)
+        _install(client, name, version, folder)
+    _log("rolled back", version, bundle.identity(facts), facts["strategy"], f"rolled back to version {version}")
+    return version
+
+
+def pending(root: Path) -> bool:
+    """Whether the bundle of the last run has not been decided about. Imports no mlflow: a driver asks before it starts."""
+    identity = bundle.identity(jsonfile.read(root / paths.BUNDLE / bundle.FILE))
+    decided = {entry["bundle"] for entry in jsonfile.read_lines(root / paths.DECISIONS)}
+    return identity not in decided or not (root / paths.CHAMPION / bundle.FILE).exists()
+
+
+def _gain(params: Params) -> Interval | None:
+    """The challenger's lead over the champion on the current test images; None when there is no champion."""
+    if not paths.CHAMPION.exists():
+        _correct(paths.BUNDLE)  # it must be able to answer all the same
+        return None
+    return paired_interval(
+        _correct(paths.BUNDLE),
+        _correct(paths.CHAMPION),
+        confidence=params.evaluate.confidence,
+        resamples=params.evaluate.resamples,
+        seed=params.seed,
+    )
+
+
+def _correct(folder: Path) -> np.ndarray:
+    """[N] 0 or 1 for each test image: what the bundle answers, in the code that serves it."""
+    data = prepared.read(paths.PREPARED)
+    rows = data.target.rows("test", labelled=True)
+    predictor = Predictor(folder)
+    names = np.array(data.label_space.classes[TASK])
+    own = np.array(predictor.classes[TASK])
+    answers = []
+    for start in range(0, len(rows), 64):
+        batch = data.target.pixels[rows[start : start + 64]]
+        answers.append(own[predictor.run(batch)["logits"].argmax(1)])
+    return (np.concatenate(answers) == names[data.target.labels[TASK][rows]]).astype(np.float64)
+
+
+def _install(client: MlflowClient, name: str, version: str, folder: Path) -> None:
+    """Files first, then the alias: a kill in between leaves a champion that serves, and promoting again sets the alias."""
+    from components.tracking import registry
+
+    bundle.install(folder, paths.CHAMPION)
+    client.set_registered_model_alias(name, registry.CHAMPION, version)
+
+
+def _previous(root: Path) -> str:
+    """The version that was champion before the present one."""
+    reigns = [
+        entry["version"]
+        for entry in jsonfile.read_lines(root / paths.DECISIONS)
+        if entry["decision"] in ("promoted", "rolled back")
+    ]
+    earlier = [version for version in reigns if version != reigns[-1]]
+    if not earlier:
+        raise GraftError("there is no earlier champion to roll back to")
+    return earlier[-1]
+
+
+def _log(decision: str, version: str, identity: str, strategy: str, reason: str, **evidence: object) -> None:
+    jsonfile.append_line(
+        paths.DECISIONS,
+        {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "decision": decision,
+            "version": version,
+            "strategy": strategy,
+            "bundle": identity,
+            "reason": reason,
+            **evidence,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main(promote)

@@ -1,0 +1,63 @@
+"""The MLflow store of a workspace. This room alone imports mlflow."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components import paths
+from components.errors import MachineError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+
+
+def uri(root: Path) -> str:
+    """`MLFLOW_TRACKING_URI`, or the workspace's own SQLite file."""
+    return os.environ.get(URI_VARIABLE) or f"sqlite:///{(root / paths.MLFLOW_STORE).resolve()}/mlflow.db"
+
+
+def artifacts(root: Path) -> Path:
+    """Where the workspace's own store keeps files."""
+    return (root / paths.MLFLOW_STORE).resolve() / "artifacts"
+
+
+def connect(root: Path, experiment: str) -> tuple[MlflowClient, str]:
+    """A client and the experiment's id, made if there is none. Raises MachineError when the store does not answer."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a server that is away must not hang the pipeline
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import logging
+
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it would report every migration of a fresh store
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    mlflow.set_tracking_uri(uri(root))
+    client = mlflow.MlflowClient()
+    try:
+        with _alone(root):
+            found = client.get_experiment_by_name(experiment)
+            if found is not None:
+                return client, found.experiment_id
+            own = None if os.environ.get(URI_VARIABLE) else artifacts(root).as_uri()
+            return client, client.create_experiment(experiment, artifact_location=own)
+    except MlflowException as error:
+        raise MachineError(f"MLflow at {uri(root)} does not answer: {str(error).splitlines()[0]}") from None
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """One process at a time: several that open a fresh SQLite store at once leave it corrupt."""
+    folder = root / paths.MLFLOW_STORE
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,145 @@
+"""The DVC graph as a Prefect flow: one task for each stage, concurrent where the graph allows, then the promotion.
+
+DVC decides what is up to date and writes the lock, exactly as `dvc repro` would. Prefect decides when a stage runs, on
+which GPU, and whether a failure is worth a second try.
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.futures import PrefectFuture
+from prefect.states import Completed
+from prefect.task_runners import ThreadPoolTaskRunner
+from rich.console import Console
+
+from components import machine
+from components import params as parameters
+from components.errors import StageError
+from components.params import Params
+from flows import graph, stage_process
+
+PROMOTE = "promote"
+console = Console(highlight=False, soft_wrap=True)
+
+
+class Slots:
+    """How much may run at once: stages on this machine, and among them trainings, each with a GPU of its own.
+
+    Prefect's task runner cannot say this: a task that waits for another would hold a worker while it does.
+    """
+
+    def __init__(self, params: Params) -> None:
+        self._stages = threading.BoundedSemaphore(params.run.max_concurrent)
+        self._accelerators: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
+        gpus = [] if params.compute.device == "cpu" else machine.gpus()
+        for index in range(len(gpus)):
+            self._accelerators.put({"CUDA_VISIBLE_DEVICES": str(index)})
+        for _ in range(params.compute.cpu_slots if not gpus else 0):
+            self._accelerators.put({})
+
+    @contextmanager
+    def take(self, accelerator: bool) -> Iterator[dict[str, str]]:
+        """Waits for a place; yields environment variables that belong to it."""
+        environment = self._accelerators.get() if accelerator else {}
+        try:
+            with self._stages:
+                yield environment
+        finally:
+            if accelerator:
+                self._accelerators.put(environment)
+
+
+def _worth_retrying(task: object, run: TaskRun, state: State) -> bool:
+    """Only what can succeed on a retry: a wrong parameter stays wrong."""
+    try:
+        state.result()
+    except stage_process.StageFailed as error:
+        return error.transient
+    except Exception:
+        return False
+    return False
+
+
+@task(task_run_name="{stage.address}", retry_delay_seconds=1, retry_condition_fn=_worth_retrying, persist_result=False)
+def run_stage(root: Path, stage: graph.Stage, slots: Slots, force: bool) -> State | None:
+    """Brings one stage up to date; shown as cached when it was."""
+    say = _teller(stage.address)
+    if not force and not graph.changed(root, stage.address):
+        say("up to date")
+        return Completed(name="Cached", message="unchanged according to dvc.lock")
+    with slots.take(accelerator=bool(stage.meta.get("accelerator"))) as environment:
+        restored = stage_process.repro(root, stage.address, force=force, say=say, extra=environment)
+    if restored:
+        say("restored from DVC's run cache")
+        return Completed(name="Cached", message="restored from DVC's run cache")
+    return None
+
+
+@task(task_run_name=PROMOTE, persist_result=False)
+def promote(root: Path) -> None:
+    """Decides about the new bundle. Not a DVC stage: it acts on the registry."""
+    command = [sys.executable, "-m", "components.stages.promote"]
+    code, lines = stage_process.run(root, command, say=_teller(PROMOTE), extra={})
+    if code:
+        raise StageError(f"promote failed (exit code {code}): {lines[-1] if lines else 'it printed nothing'}")
+
+
+def _teller(name: str):
+    """Prints and logs a stage's lines with its name before them."""
+    logger = get_run_logger()
+
+    def say(line: str) -> None:
+        text = line.removeprefix(f"{name.partition('@')[2] or name}: ")
+        console.print(f"{name:<20} {text}", markup=False)
+        logger.info("%s", text)
+
+    return say
+
+
+@flow(name="pipeline", task_runner=ThreadPoolTaskRunner(max_workers=256), persist_result=False, validate_parameters=False)  # type: ignore[arg-type]
+def pipeline(root: str = ".", force: bool = False) -> dict[str, str]:
+    """Runs what is not up to date, then promotes; returns stage -> state.
+
+    Independent stages go on when one fails, and what they made is kept. Raises StageError naming those that failed.
+    """
+    place = Path(root).resolve()
+    params = parameters.load(place)
+    slots = Slots(params)
+    futures: dict[str, PrefectFuture] = {}
+    for stage in graph.read(place):
+        step = run_stage.with_options(retries=params.run.retries)
+        futures[stage.address] = step.submit(place, stage, slots, force, wait_for=[futures[need] for need in stage.needs])
+    futures[PROMOTE] = promote.submit(place, wait_for=list(futures.values()))
+    for future in futures.values():
+        future.wait()
+
+    states = {address: future.state for address, future in futures.items()}
+    create_table_artifact(
+        [{"stage": address, "state": state.name} for address, state in states.items()],
+        key="pipeline-stages",
+        description="What each stage did",
+    )
+    failed = [address for address, state in states.items() if state.is_failed() or state.is_crashed()]
+    if failed:
+        reasons = [_reason(states[address]) for address in failed]
+        skipped = [address for address, state in states.items() if not state.is_completed() and address not in failed]
+        note = [f"not run because of that: {', '.join(skipped)}"] if skipped else []
+        raise StageError("\n".join([*reasons, *note]))
+    return {address: str(state.name) for address, state in states.items()}
+
+
+def _reason(state: State) -> str:
+    try:
+        state.result()
+    except Exception as error:
+        return str(error)
+    return str(state.message)
