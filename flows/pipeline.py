@@ -105,7 +105,9 @@ def _teller(name: str):
     return say
 
 
-@flow(name="pipeline", task_runner=ThreadPoolTaskRunner(max_workers=256), persist_result=False, validate_parameters=False)  # type: ignore[arg-type]
+@flow(
+    name="pipeline", task_runner=ThreadPoolTaskRunner(max_workers=256), persist_result=False, validate_parameters=False
+)  # type: ignore[arg-type]
 def pipeline(root: str = ".", force: bool = False) -> dict[str, str]:
     """Runs what is not up to date, then promotes; returns stage -> state.
 
@@ -117,7 +119,9 @@ def pipeline(root: str = ".", force: bool = False) -> dict[str, str]:
     futures: dict[str, PrefectFuture] = {}
     for stage in graph.read(place):
         step = run_stage.with_options(retries=params.run.retries)
-        futures[stage.address] = step.submit(place, stage, slots, force, wait_for=[futures[need] for need in stage.needs])
+        futures[stage.address] = step.submit(
+            place, stage, slots, force, wait_for=[futures[need] for need in stage.needs]
+        )
     futures[PROMOTE] = promote.submit(place, wait_for=list(futures.values()))
     for future in futures.values():
         future.wait()

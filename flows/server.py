@@ -73,13 +73,17 @@ class Api:
                 if self._process is not None and self._process.poll() is not None:
                     raise MachineError(f"the temporary Prefect server did not start; see {self._log}") from None
                 if time.monotonic() > until:
-                    raise MachineError(f"no Prefect API at {url} ({error}); unset {URL_VARIABLE} to do without") from None
+                    raise MachineError(
+                        f"no Prefect API at {url} ({error}); unset {URL_VARIABLE} to do without"
+                    ) from None
                 time.sleep(0.1)
 
     def __enter__(self) -> Api:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._process is not None:
             os.environ.pop(URL_VARIABLE, None)
             assert self._process.stdin is not None

@@ -36,7 +36,15 @@ def repro(root: Path, address: str, *, force: bool, say: Callable[[str], None], 
     `extra`: environment variables for the stage. Raises StageFailed with the stage's last lines and how to run it again.
     """
     # Without --wait-for-lock, DVC gives up after three seconds, even after the stage has finished: its work would be lost.
-    arguments = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *(["--force"] if force else [])]
+    arguments = [
+        sys.executable,
+        "-m",
+        "dvc",
+        "--wait-for-lock",
+        "repro",
+        "--single-item",
+        *(["--force"] if force else []),
+    ]
     code, lines = run(root, [*arguments, address], say=say, extra=extra)
     if code:
         raise StageFailed(_explain(address, code, lines), transient=is_transient(code, lines))

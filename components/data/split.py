@@ -19,7 +19,7 @@ def position(sha256: str, seed: int) -> float:
 
 
 def part(sha256: str, *, val_fraction: float, test_fraction: float, seed: int) -> str:
-    """"test", "val" or "train"."""
+    """ "test", "val" or "train"."""
     at = position(sha256, seed)
     if at < test_fraction:
         return "test"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -85,7 +85,7 @@ class Streams:
         for start in range(0, len(rows), self.batch_size):
             yield self._labelled(domain, rows[start : start + self.batch_size], None)
 
-    @lru_cache(maxsize=None)  # noqa: B019 - a Streams lives as long as its training, and there are three streams
+    @cache  # noqa: B019 - a Streams lives as long as its training, and there are three streams
     def _rows(self, stream: str) -> tuple[Domain, np.ndarray]:
         if stream not in STREAMS:
             raise DataError(f"there is no stream {stream!r}; choose from: {', '.join(STREAMS)}")

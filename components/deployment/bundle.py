@@ -1,7 +1,7 @@
 """A bundle: the folder that is deployed. `bundle.json` says what is in it, and the files are checked against that.
 
-    bundle.json        classes, preprocessing, lineage, metrics, parity, and sha256 and size of every model file
-    model.fp32.onnx    see `components.deployment.onnx_export`
+bundle.json        classes, preprocessing, lineage, metrics, parity, and sha256 and size of every model file
+model.fp32.onnx    see `components.deployment.onnx_export`
 """
 
 from __future__ import annotations

@@ -65,7 +65,9 @@ def export(strategy: Strategy, facts: dict) -> bytes:
         ]
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", "height", "width", 3])
     whole = helper.make_model(
-        helper.make_graph([*before, *graph.node, *after], "graft", [image], outputs, initializer=list(graph.initializer)),
+        helper.make_graph(
+            [*before, *graph.node, *after], "graft", [image], outputs, initializer=list(graph.initializer)
+        ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=model.ir_version,
         producer_name="graft",

@@ -29,9 +29,7 @@ class Answers:
 
 def score(answers: Answers, params: EvaluateParams, seed: int) -> dict[str, float]:
     """Metrics of one strategy on one split, the mean over seeds; `low` and `high` bound the accuracy."""
-    interval = mean_interval(
-        answers.correct(), confidence=params.confidence, resamples=params.resamples, seed=seed
-    )
+    interval = mean_interval(answers.correct(), confidence=params.confidence, resamples=params.resamples, seed=seed)
     per_seed = []
     for logits in answers.logits:
         counts = metrics.confusion(logits.argmax(-1), answers.labels, logits.shape[-1])

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from rich.table import Table
 
 
-
 def rows(evaluation: Mapping, timings: Mapping[str, Mapping]) -> list[dict]:
     """Best first. `val` and `test` hold accuracy with its 95 % interval, macro-F1, ECE and log loss."""
     return [

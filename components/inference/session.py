@@ -15,7 +15,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 def resolve(provider: str) -> str:
-    """"cpu" or "cuda" for a provider's name, where "auto" is CUDA on a machine with an NVIDIA GPU."""
+    """ "cpu" or "cuda" for a provider's name, where "auto" is CUDA on a machine with an NVIDIA GPU."""
     if provider == "auto":
         return "cuda" if machine.gpus() else "cpu"
     if provider not in PROVIDERS:
@@ -23,7 +23,9 @@ def resolve(provider: str) -> str:
     return provider
 
 
-def open_session(model: bytes | str, provider: str = "auto", threads: int | None = None) -> onnxruntime.InferenceSession:
+def open_session(
+    model: bytes | str, provider: str = "auto", threads: int | None = None
+) -> onnxruntime.InferenceSession:
     """Loads a model. Raises MachineError when the provider asked for is not the one that runs it."""
     wanted = PROVIDERS[resolve(provider)]
     options = onnxruntime.SessionOptions()

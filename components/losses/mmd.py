@@ -33,9 +33,7 @@ def mmd(source: Tensor, target: Tensor, multipliers: Sequence[float] = MULTIPLIE
     median = distance.detach()[different].median().clamp_min(1e-12)
     kernel = torch.stack([torch.exp(-distance / (m * median)) for m in multipliers]).mean(0)
     within_source, within_target = kernel[:count, :count], kernel[count:, count:]
-    return (
-        _mean_off_diagonal(within_source) + _mean_off_diagonal(within_target) - 2 * kernel[:count, count:].mean()
-    )
+    return _mean_off_diagonal(within_source) + _mean_off_diagonal(within_target) - 2 * kernel[:count, count:].mean()
 
 
 def _mean_off_diagonal(kernel: Tensor) -> Tensor:

@@ -41,7 +41,9 @@ def prepare() -> None:
         rows += _rows(domain, records, params)
         pixels[domain] = np.stack([record.pixels for record in records])
         found = ", ".join(f"{len(entries)} {kind}" for kind, entries in problems[domain].items() if entries)
-        say(f"{domain}: {len(records)} images of {len(names[domain])} classes from {folder}" + (found and f" ({found})"))
+        say(
+            f"{domain}: {len(records)} images of {len(names[domain])} classes from {folder}" + (found and f" ({found})")
+        )
 
     unknown = sorted(set(names.get("source", [])) - set(names["target"]))
     if unknown:

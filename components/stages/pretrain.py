@@ -50,7 +50,9 @@ def _on_source(params: Params) -> None:
         domain="source",
         splits=("val",),
     )
-    metrics = {"source_" + name: value for name, value in quick_metrics(trained.logits["val"], trained.labels["val"]).items()}
+    metrics = {
+        "source_" + name: value for name, value in quick_metrics(trained.logits["val"], trained.labels["val"]).items()
+    }
     backbone = trained.strategy.backbone
     compute_used = {"precision": compute.precision, "device": compute.device.type, "threads": compute.threads}
     arrays = to_arrays(backbone)

@@ -18,7 +18,8 @@ from components.strategies.base import Strategy
 from components.training.compute import choose
 from components.training.predict import quick_metrics
 from components.training.restore import hyper_parameters
-from components.training.session import Trained, train as train_once
+from components.training.session import Trained
+from components.training.session import train as train_once
 
 
 def train(name: str) -> None:

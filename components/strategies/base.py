@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.backbones.base import Backbone
-from components.types import Labelled, Losses, LabelSpace, Outputs
+from components.types import Labelled, LabelSpace, Losses, Outputs
 
 
 class Data(Protocol):

@@ -60,9 +60,7 @@ def check_hyper_parameters(name: str, given: dict[str, Any], key: str) -> None:
     for parameter, value in given.items():
         if parameter not in known:
             everything = [*known, "recipe", "strategy"]
-            raise ParamsError(
-                f"{key}.{parameter} is not a parameter of {name!r}; {choices(parameter, everything)}"
-            )
+            raise ParamsError(f"{key}.{parameter} is not a parameter of {name!r}; {choices(parameter, everything)}")
         # The annotations of hyper-parameters are builtins and typing names only; nothing else is in scope here.
         annotation = eval(known[parameter], {"Literal": typing.Literal})
         try:

@@ -15,7 +15,7 @@ import torch
 from components.backbones.base import Backbone
 from components.losses.mmd import mmd
 from components.strategies.base import Strategy, cross_entropy
-from components.types import Labelled, Losses, LabelSpace, Unlabelled
+from components.types import Labelled, LabelSpace, Losses, Unlabelled
 
 
 class DAN(Strategy):

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from components.backbones.base import Backbone
 from components.strategies.base import Strategy, cross_entropy
-from components.types import Labelled, Losses, LabelSpace
+from components.types import Labelled, LabelSpace, Losses
 
 
 class FromScratch(Strategy):

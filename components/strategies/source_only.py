@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from components.backbones.base import Backbone
 from components.strategies.base import Strategy, cross_entropy
-from components.types import Labelled, Losses, LabelSpace
+from components.types import Labelled, LabelSpace, Losses
 
 
 class SourceOnly(Strategy):

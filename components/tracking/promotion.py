@@ -26,4 +26,6 @@ def decide(gain: Interval | None, *, min_gain: float) -> Decision:
     lead = f"{100 * gain.value:+.2f} points on the same test images ({100 * gain.low:+.2f} to {100 * gain.high:+.2f})"
     if gain.low > min_gain:
         return Decision(True, f"better than the champion by {lead}")
-    return Decision(False, f"kept the champion: the challenger leads by {lead}, which is not clearly above {min_gain:g}")
+    return Decision(
+        False, f"kept the champion: the challenger leads by {lead}, which is not clearly above {min_gain:g}"
+    )

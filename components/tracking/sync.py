@@ -87,9 +87,10 @@ def _log_results(client: MlflowClient, run_id: str, root: Path, row: Mapping, ev
     """Adds test metrics, times and, for the winner, the bundle's numbers and the report; again when they changed."""
     name, chosen = row["strategy"], row["strategy"] == evaluation["chosen"]
     timing = jsonfile.read(root / paths.TIMINGS / f"{name}.json")
-    metrics = {
-        f"{split}_{metric}": value for split in ("val", "test") for metric, value in row[split].items()
-    } | {"train_time_s": timing["train_time_s"], "parameters": row["parameters"]}
+    metrics = {f"{split}_{metric}": value for split in ("val", "test") for metric, value in row[split].items()} | {
+        "train_time_s": timing["train_time_s"],
+        "parameters": row["parameters"],
+    }
     if chosen:
         metrics |= _bundle_metrics(root)
     key = lineage.digest([metrics, chosen])
@@ -129,7 +130,11 @@ def _steps(folder: Path, seed: int) -> Iterator[tuple[str, float, int]]:
         if record["seed"] == seed:
             for name, value in record.items():
                 if name not in ("seed", "step"):
-                    yield name if name.startswith("val_") or name == "lr" else f"train_{name}", value, int(record["step"])
+                    yield (
+                        name if name.startswith("val_") or name == "lr" else f"train_{name}",
+                        value,
+                        int(record["step"]),
+                    )
 
 
 def _params(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,9 @@ class Compute:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def describe(self) -> str:
-        where = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else f"{self.threads} CPU thread(s)"
+        where = (
+            torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else f"{self.threads} CPU thread(s)"
+        )
         return f"{where}, {self.precision}"
 
 
