@@ -1,4 +1,5 @@
-"""JSON on disk, written so that equal content gives equal bytes and a kill leaves the old file or the new, never half."""
+"""JSON on disk, written so that equal content gives equal bytes and a kill leaves the old file or the new, never
+half."""
 
 from __future__ import annotations
 

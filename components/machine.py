@@ -1,4 +1,5 @@
-"""What this machine has: cores and GPUs. Needs nothing but the standard library (and NVIDIA's, where there is a GPU)."""
+"""What this machine has: cores and GPUs. Needs nothing but the standard library (and NVIDIA's, where there is a
+GPU)."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def physical_cores() -> int:
 
 
 def gpus() -> list[str]:
-    """Names of the NVIDIA GPUs that this process may use, asked of the driver and not of a framework; [] without one."""
+    """Names of the NVIDIA GPUs that this process may use, asked of the driver and not of a framework; [] without
+    one."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in ("", "-1"):
         return []

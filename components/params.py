@@ -53,7 +53,8 @@ class DataParams(Section):
 @dataclass(frozen=True)
 class PrepareParams(Section):
     """`size`: side of the stored square image in pixels; `val_fraction` and `test_fraction` are of the target images,
-    `source_val_fraction` of the source's; `labels_per_class`: target training labels that strategies may see (none: all).
+    `source_val_fraction` of the source's; `labels_per_class`: target training labels that strategies may see (none:
+    all).
     """
 
     size: int = 32
@@ -309,10 +310,10 @@ def _typed(kind: type, raw: Any, prefix: str) -> Any:
         # Through JSON, where strictness means "a string is no number" but a list may fill a tuple.
         return TypeAdapter(kind).validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
-        raise ParamsError(_explain(kind, raw, error.errors()[0], prefix)) from None
+        raise ParamsError(_explain(kind, error.errors()[0], prefix)) from None
 
 
-def _explain(kind: type, raw: Any, problem: dict[str, Any], prefix: str) -> str:
+def _explain(kind: type, problem: Any, prefix: str) -> str:
     path = [str(part) for part in problem["loc"]]
     key = ".".join(([prefix] if prefix else []) + path)
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
@@ -328,7 +329,7 @@ def _explain(kind: type, raw: Any, problem: dict[str, Any], prefix: str) -> str:
     return f"{key} is {problem['input']!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
 
 
-def _keys(kind: type, path: list[str]) -> list[str]:
+def _keys(kind: Any, path: list[str]) -> list[str]:
     """The field names of the section that `path` leads to."""
     from typing import get_args, get_type_hints
 

@@ -1,4 +1,5 @@
-"""Named arrays in a file, in the safetensors format: eight bytes of header length, a JSON header, raw little-endian data.
+"""Named arrays in a file, in the safetensors format: eight bytes of header length, a JSON header, raw little-endian
+data.
 
 Written here rather than with the library of that name because training and inference must run where only torch and
 numpy are installed, and because equal arrays must give equal bytes: names are sorted, and nothing else is stored.

@@ -7,7 +7,7 @@ Shapes: B images in a batch, C classes of a task, D features, H and W pixels.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,8 +69,9 @@ class Preprocess:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, fields: dict) -> Preprocess:
-        return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
+    def from_dict(cls, fields: dict[str, Any]) -> Preprocess:
+        triples: dict[str, Any] = {name: tuple(fields[name]) for name in ("mean", "std")}
+        return cls(**{**fields, **triples})
 
 
 @dataclass(frozen=True)

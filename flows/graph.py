@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,8 @@ _one_at_a_time = threading.Lock()
 
 @dataclass(frozen=True)
 class Stage:
-    """`address`: as `dvc repro` takes it; `needs`: addresses of the stages it reads from; `meta`: hints for a driver."""
+    """`address`: as `dvc repro` takes it; `needs`: addresses of the stages it reads from; `meta`: hints for a
+    driver."""
 
     address: str
     needs: tuple[str, ...]
@@ -28,7 +29,7 @@ class Stage:
 
 
 @contextmanager
-def _repository(root: Path) -> Iterator[Any]:
+def _repository(root: Path) -> Generator[Any]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 

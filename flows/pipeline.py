@@ -9,9 +9,10 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
@@ -28,14 +29,13 @@ from components.params import Params
 from flows import graph, stage_process
 
 PROMOTE = "promote"
+THREADS: Any = ThreadPoolTaskRunner(max_workers=256)
+"""Enough that no stage waits for a thread: a waiting task holds one. `Slots` says how much really runs at once."""
 console = Console(highlight=False, soft_wrap=True)
 
 
 class Slots:
-    """How much may run at once: stages on this machine, and among them trainings, each with a GPU of its own.
-
-    Prefect's task runner cannot say this: a task that waits for another would hold a worker while it does.
-    """
+    """How much may run at once: stages on this machine, and among them trainings, each with a GPU of its own."""
 
     def __init__(self, params: Params) -> None:
         self._stages = threading.BoundedSemaphore(params.run.max_concurrent)
@@ -47,7 +47,7 @@ class Slots:
             self._accelerators.put({})
 
     @contextmanager
-    def take(self, accelerator: bool) -> Iterator[dict[str, str]]:
+    def take(self, accelerator: bool) -> Generator[dict[str, str]]:
         """Waits for a place; yields environment variables that belong to it."""
         environment = self._accelerators.get() if accelerator else {}
         try:
@@ -105,9 +105,7 @@ def _teller(name: str):
     return say
 
 
-@flow(
-    name="pipeline", task_runner=ThreadPoolTaskRunner(max_workers=256), persist_result=False, validate_parameters=False
-)  # type: ignore[arg-type]
+@flow(name="pipeline", task_runner=THREADS, persist_result=False)
 def pipeline(root: str = ".", force: bool = False) -> dict[str, str]:
     """Runs what is not up to date, then promotes; returns stage -> state.
 
@@ -120,9 +118,9 @@ def pipeline(root: str = ".", force: bool = False) -> dict[str, str]:
     for stage in graph.read(place):
         step = run_stage.with_options(retries=params.run.retries)
         futures[stage.address] = step.submit(
-            place, stage, slots, force, wait_for=[futures[need] for need in stage.needs]
+            place, stage, slots, force, wait_for=[futures[need] for need in stage.needs], return_state=False
         )
-    futures[PROMOTE] = promote.submit(place, wait_for=list(futures.values()))
+    futures[PROMOTE] = promote.submit(place, wait_for=list(futures.values()), return_state=False)
     for future in futures.values():
         future.wait()
 

@@ -34,7 +34,8 @@ QUIET = {
 
 
 class Api:
-    """Starts with the object, is ready after `wait`, ends with the `with` block. To be made before prefect is imported."""
+    """Starts with the object, is ready after `wait`, ends with the `with` block. To be made before prefect is
+    imported."""
 
     def __init__(self, root: Path) -> None:
         os.environ["PREFECT_HOME"] = os.environ.get("PREFECT_HOME", str((root / paths.PREFECT_HOME).resolve()))

@@ -33,9 +33,11 @@ class StageFailed(StageError):
 def repro(root: Path, address: str, *, force: bool, say: Callable[[str], None], extra: Mapping[str, str]) -> bool:
     """Runs the stage and tells DVC's lock about it; True if the result came out of DVC's run cache instead.
 
-    `extra`: environment variables for the stage. Raises StageFailed with the stage's last lines and how to run it again.
+    `extra`: environment variables for the stage. Raises StageFailed with the stage's last lines and how to run it
+    again.
     """
-    # Without --wait-for-lock, DVC gives up after three seconds, even after the stage has finished: its work would be lost.
+    # Without --wait-for-lock, DVC gives up after three seconds, even after the stage has finished: its work would be
+    # lost.
     arguments = [
         sys.executable,
         "-m",

@@ -1,8 +1,8 @@
 """Runs a command and takes its whole process tree down with it: `python -m flows.supervise [--timeout S] -- COMMAND …`
 
-A killed `dvc repro` leaves the stage's own process running and writing. So commands run in a process group of their own,
-which ends when this process is told to stop (SIGTERM, SIGINT), when the time is up, or when whoever started it is gone:
-standard input is a lifeline that closes with the parent, however the parent died.
+A killed `dvc repro` leaves the stage's own process running and writing. So commands run in a process group of their
+own, which ends when this process is told to stop (SIGTERM, SIGINT), when the time is up, or when whoever started it is
+gone: standard input is a lifeline that closes with the parent, however the parent died.
 """
 
 from __future__ import annotations
@@ -100,5 +100,6 @@ if __name__ == "__main__":
     options = parser.parse_args()
     arguments = options.command[1:] if options.command[:1] == ["--"] else options.command
     code = supervise(arguments, options.timeout)
-    # A command that a signal ended has a negative code: report it as shells do. The lifeline thread must not delay the exit.
+    # A command that a signal ended has a negative code: report it as shells do. The lifeline thread must not delay the
+    # exit.
     os._exit(code if code >= 0 else 128 - code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ class TorchvisionBackbone(Backbone):
         self.name = name
         self.model = torchvision.models.get_model(name, weights=None)
         self.num_features = _remove_head(self.model)
-        self.preprocess = _preprocess(torchvision.models.get_model_weights(name).DEFAULT)
+        self.preprocess = _preprocess(torchvision.models.get_model_weights(name)["DEFAULT"])
 
     def forward(self, image: Tensor) -> Tensor:
         return self.model(image).flatten(1)
@@ -82,9 +83,9 @@ def _remove_head(model: nn.Module) -> int:
     return last.in_features if isinstance(last, nn.Linear) else last.in_channels
 
 
-def _preprocess(weights: object) -> Preprocess:
+def _preprocess(weights: Any) -> Preprocess:
     """What the weights' own transforms do, as our shape."""
-    transforms = weights.transforms()  # type: ignore[attr-defined]
+    transforms = weights.transforms()
     return Preprocess(
         size=transforms.crop_size[0],
         resize=transforms.resize_size[0],

@@ -20,8 +20,9 @@ def none(image: Tensor, generator: Generator) -> Tensor:
 
 
 def _affine(image: Tensor, generator: Generator, *, degrees: float, scale: float, shift: float) -> Tensor:
-    """Every image turned, scaled (each side by itself) and shifted by its own random amounts, uniform within plus and minus
-    the limits; `shift` is a share of the side. One bilinear resampling does it all; what comes in from outside is black."""
+    """Every image turned, scaled (each side by itself) and shifted by its own random amounts, uniform within plus and
+    minus the limits; `shift` is a share of the side. One bilinear resampling does it all; what comes in from outside
+    is black."""
     turn, wide, high, x, y = (2 * torch.rand(5, len(image), generator=generator) - 1).unbind()
     angle, wide, high = turn * math.radians(degrees), torch.exp(wide * scale), torch.exp(high * scale)
     # affine_grid works in coordinates that run from -1 to 1, so a shift of one side is 2.

@@ -6,7 +6,6 @@ model.fp32.onnx    see `components.deployment.onnx_export`
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -58,10 +57,10 @@ def install(source: Path, destination: Path) -> None:
     destination.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source, unfinished)
     read(unfinished)
-    os.rename(unfinished, staged)
+    unfinished.rename(staged)
     if destination.exists():
-        os.rename(destination, old)
-    os.rename(staged, destination)
+        destination.rename(old)
+    staged.rename(destination)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -69,7 +68,7 @@ def recover(destination: Path) -> None:
     """Finishes an `install` that was killed between its renames. Otherwise does nothing."""
     staged = _staged(destination)
     if staged.exists() and not destination.exists():
-        os.rename(staged, destination)
+        staged.rename(destination)
 
 
 def _staged(destination: Path) -> Path:

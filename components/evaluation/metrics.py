@@ -30,7 +30,8 @@ def confusion(answers: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarr
 
 
 def precision_recall_f1(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per class, each [C], from a confusion matrix. A class that is never answered has precision 0, as in scikit-learn."""
+    """Per class, each [C], from a confusion matrix. A class that is never answered has precision 0, as in
+    scikit-learn."""
     hits = np.diag(counts).astype(np.float64)
     precision = hits / np.maximum(counts.sum(0), 1)
     recall = hits / np.maximum(counts.sum(1), 1)
@@ -39,7 +40,8 @@ def precision_recall_f1(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
-    """Mean gap between confidence and accuracy over `bins` equal ranges of confidence, weighted by how many fall in each.
+    """Mean gap between confidence and accuracy over `bins` equal ranges of confidence, weighted by how many fall in
+    each.
 
     Guo et al., 2017, arXiv:1706.04599, eq. 3.
     """

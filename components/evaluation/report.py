@@ -36,7 +36,7 @@ def render(evaluation: Mapping, leaderboard: list[dict], benchmark: Mapping, bun
 
 
 def _template(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return resources.files("components.evaluation").joinpath(name).read_text(encoding="utf-8")
 
 
 def _axis(leaderboard: list[dict]) -> dict:

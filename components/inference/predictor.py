@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +28,8 @@ class Prediction:
 class Predictor:
     """A model file, ready to answer.
 
-    `model`: path of an .onnx file that Graft exported, or of a bundle that holds one; `provider`: "auto", "cpu" or "cuda".
-    Raises DataError when it is no such file, MachineError when the provider does not load.
+    `model`: path of an .onnx file that Graft exported, or of a bundle that holds one; `provider`: "auto", "cpu" or
+    "cuda". Raises DataError when it is no such file, MachineError when the provider does not load.
     """
 
     def __init__(self, model: Path, *, provider: str = "auto", threads: int | None = None) -> None:
@@ -55,7 +56,8 @@ class Predictor:
     def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
         """uint8 [B, H, W, 3] -> every output of the model by name, float [B, C]."""
         names = [output.name for output in self.session.get_outputs()]
-        return dict(zip(names, self.session.run(names, {"image": batch}), strict=True))
+        answers: list[Any] = list(self.session.run(names, {"image": batch}))
+        return dict(zip(names, answers, strict=True))
 
     def logits(self, sources: Sequence[Path], batch_size: int = 64) -> np.ndarray:
         """Files -> logits [N, C] of a single-task model."""

@@ -1,6 +1,7 @@
 """Maximum mean discrepancy with several Gaussian kernels: how far apart two samples' distributions are.
 
-Gretton et al., 2012, JMLR 13 (eq. 3, the unbiased estimate); kernels as in Long et al., 2015, arXiv:1502.02791, sec. 3.1.
+Gretton et al., 2012, JMLR 13 (eq. 3, the unbiased estimate); kernels as in Long et al., 2015, arXiv:1502.02791, sec.
+3.1.
 """
 
 from __future__ import annotations

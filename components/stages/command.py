@@ -1,7 +1,7 @@
 """A stage function as a command: `python -m components.stages.<verb> …`, which is what `dvc.yaml` runs.
 
-The function's parameters are the command's arguments; what goes wrong is one line on standard error and an exit code that
-tells whether trying again can help (see `components.errors`).
+The function's parameters are the command's arguments; what goes wrong is one line on standard error and an exit code
+that tells whether trying again can help (see `components.errors`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from components.errors import GraftError
 
 def main(stage: Callable[..., None]) -> None:
     """Runs the stage with the arguments of this process, then leaves it."""
-    verb = stage.__name__
+    verb = getattr(stage, "__name__", "stage")
     parser = argparse.ArgumentParser(prog=f"python -m components.stages.{verb}", description=inspect.getdoc(stage))
     for name in inspect.signature(stage).parameters:
         parser.add_argument(name)

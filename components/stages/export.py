@@ -62,7 +62,8 @@ def _compare(exported: Path, name: str, model: dict, params: parameters.Params) 
     predictor = Predictor(exported, provider="cpu")
     files = [Path(image) for image in images]
     found = predictor.logits(files)
-    # A graph exported with a fixed batch size would still answer full batches: one image alone and an odd number must do too.
+    # A graph exported with a fixed batch size would still answer full batches: one image alone and an odd number must
+    # do too.
     for count in (1, 3):
         again = predictor.logits(files[:count])
         farther = np.abs(again - expected[:count]) > np.abs(found[:count] - expected[:count])

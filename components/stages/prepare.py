@@ -1,7 +1,7 @@
 """prepare: raw images -> manifest and packed arrays. Imports no torch.
 
-What it finds wrong is in `problems.json`: unreadable files (left out), copies of one image (one is kept), and copies that
-lie under different labels (none is kept, since no one can say which is right).
+What it finds wrong is in `problems.json`: unreadable files (left out), copies of one image (one is kept), and copies
+that lie under different labels (none is kept, since no one can say which is right).
 """
 
 from __future__ import annotations

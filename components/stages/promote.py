@@ -1,7 +1,7 @@
 """promote and rollback: which bundle is in production.
 
-Not stages of `dvc.yaml`, because they act on the registry: what they do depends on what is champion now. Every decision is
-a line of `.graft/decisions.jsonl`, with its numbers.
+Not stages of `dvc.yaml`, because they act on the registry: what they do depends on what is champion now. Every
+decision is a line of `.graft/decisions.jsonl`, with its numbers.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def rollback(version: str | None = None) -> str:
 
 
 def pending(root: Path) -> bool:
-    """Whether the bundle of the last run has not been decided about. Imports no mlflow: a driver asks before it starts."""
+    """Whether the bundle of the last run has not been decided about. Imports no mlflow: a driver asks before it
+    starts."""
     identity = bundle.identity(jsonfile.read(root / paths.BUNDLE / bundle.FILE))
     decided = {entry["bundle"] for entry in jsonfile.read_lines(root / paths.DECISIONS)}
     return identity not in decided or not (root / paths.CHAMPION / bundle.FILE).exists()
@@ -120,7 +121,8 @@ def _correct(folder: Path) -> np.ndarray:
 
 
 def _install(client: MlflowClient, name: str, version: str, folder: Path) -> None:
-    """Files first, then the alias: a kill in between leaves a champion that serves, and promoting again sets the alias."""
+    """Files first, then the alias: a kill in between leaves a champion that serves, and promoting again sets the
+    alias."""
     from components.tracking import registry
 
     bundle.install(folder, paths.CHAMPION)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,7 +15,7 @@ from components.types import Labelled, LabelSpace, Losses, Outputs
 class Data(Protocol):
     """What `begin` and `finish` may read: one pass over a stream or a split, without augmentation."""
 
-    def batches(self, stream: str) -> Iterator[Labelled]: ...
+    def batches(self, stream: str) -> Iterator[Any]: ...
     def split(self, name: str) -> Iterator[Labelled]: ...
 
 
@@ -23,8 +23,9 @@ class Strategy(nn.Module):
     """A backbone with one linear head for each task.
 
     A subclass names the `streams` one training step reads and says what is lost on them; everything else has a default
-    that fits a strategy which trains all of its weights. Hyper-parameters are keyword-only arguments of the constructor,
-    with the paper's values as defaults: that signature is the schema of `strategies.<name>` in params.yaml.
+    that fits a strategy which trains all of its weights. Hyper-parameters are keyword-only arguments of the
+    constructor, with the paper's values as defaults: that signature is the schema of `strategies.<name>` in
+    params.yaml.
     """
 
     streams: ClassVar[tuple[str, ...]] = ()
@@ -47,7 +48,7 @@ class Strategy(nn.Module):
         """features [B, D] -> task -> logits [B, C]."""
         return {task: head(features) for task, head in self.heads.items()}
 
-    def losses(self, **batches: object) -> Losses:
+    def losses(self, *args: Any, **batches: Any) -> Losses:
         """One keyword per stream, each a batch of it -> weighted loss terms; their sum is minimised."""
         raise TypeError(f"{type(self).__name__} has no training step")
 

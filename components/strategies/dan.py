@@ -2,10 +2,10 @@
 
 Long et al., 2015, arXiv:1502.02791, eq. 6: cross-entropy on the source + trade_off * sum over layers of MK-MMD.
 
-Deviations: the paper adapts the three fully connected layers of AlexNet; here one linear layer follows the features, so the
-features and that layer are adapted, the latter as probabilities, whose scale does not grow as training goes on. The mixture
-of kernels is fixed, where the paper learns its weights; the MMD estimate is the quadratic unbiased one, which batches of
-this size afford, where the paper's is linear.
+Deviations: the paper adapts the three fully connected layers of AlexNet; here one linear layer follows the features,
+so the features and that layer are adapted, the latter as probabilities, whose scale does not grow as training goes on.
+The mixture of kernels is fixed, where the paper learns its weights; the MMD estimate is the quadratic unbiased one,
+which batches of this size afford, where the paper's is linear.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class DAN(Strategy):
         self.trade_off = trade_off
 
     def losses(self, source: Labelled, unlabelled: Unlabelled) -> Losses:
-        # Both domains pass through the network together. Apart, each would be normalised by its own batch statistics: the
-        # shift would vanish from the training batches, where the MMD is measured, and be back in evaluation.
+        # Both domains pass through the network together. Apart, each would be normalised by its own batch statistics:
+        # the shift would vanish from the training batches, where the MMD is measured, and be back in evaluation.
         count = len(source.image)
         features = self.backbone(torch.cat([source.image, unlabelled.image]))
         outputs = self.classify(features)

@@ -1,7 +1,7 @@
 """Fine-tuning: pretrained weights as the starting point, a new head, everything trained on the target.
 
-Girshick et al., 2014, arXiv:1311.2524, sec. 2.3, who train the body at a tenth of the head's rate ("to make progress while
-not clobbering the initialization"); Yosinski et al., 2014, arXiv:1411.1792.
+Girshick et al., 2014, arXiv:1311.2524, sec. 2.3, who train the body at a tenth of the head's rate, so that the new
+head's first, wild gradients do not undo the pretraining; Yosinski et al., 2014, arXiv:1411.1792.
 """
 
 from __future__ import annotations

@@ -3,14 +3,15 @@
 Ridge regression onto the one-hot labels (Rifkin et al., 2003, "Regularized least-squares classification"):
 W = (X'X + n * l2 * I)^-1 X'Y for standardised features X [n, D] and centred Y [n, C].
 
-`l2` is chosen on the validation part out of a fixed grid. The regression's answers are no log-probabilities, so they are
-multiplied by the one scale that fits the validation labels best: decisions stay, probabilities begin to mean something.
+`l2` is chosen on the validation part out of a fixed grid. The regression's answers are no log-probabilities, so they
+are multiplied by the one scale that fits the validation labels best: decisions stay, probabilities begin to mean
+something.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.backbones.base import Backbone
@@ -48,6 +49,7 @@ class LinearProbe(Strategy):
                 losses += [(F.cross_entropy(scale * logits, answers[task]), scale, weight, bias) for scale in SCALES]
             _, scale, weight, bias = min(losses, key=lambda loss: loss[0].item())
             head = self.heads[task]
+            assert isinstance(head, nn.Linear)
             head.weight.copy_(scale * weight)
             head.bias.copy_(scale * bias)
 

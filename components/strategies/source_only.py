@@ -1,7 +1,7 @@
 """Source only: trained on the source's labels, used on the target as it is. No target label, no target image.
 
-The baseline of domain adaptation ("Source" or "Baseline" rows, e.g. Ganin et al., 2016, arXiv:1505.07818, table 2): what
-it loses against a strategy that sees the target is the domain shift.
+The baseline of domain adaptation ("Source" or "Baseline" rows, e.g. Ganin et al., 2016, arXiv:1505.07818, table 2):
+what it loses against a strategy that sees the target is the domain shift.
 """
 
 from __future__ import annotations

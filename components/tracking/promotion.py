@@ -16,10 +16,11 @@ class Decision:
 
 
 def decide(gain: Interval | None, *, min_gain: float) -> Decision:
-    """`gain`: the challenger's lead in test accuracy over the champion on the same images; None when there is no champion.
+    """`gain`: the challenger's lead in test accuracy over the champion on the same images; None when there is no
+    champion.
 
-    The first model bootstraps. After that the whole interval must lie above `min_gain`: a lead that the test images cannot
-    tell from chance changes nothing in production.
+    The first model bootstraps. After that the whole interval must lie above `min_gain`: a lead that the test images
+    cannot tell from chance changes nothing in production.
     """
     if gain is None:
         return Decision(True, "first champion: there was none to beat")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +63,7 @@ def register(client: MlflowClient, name: str, run_id: str, folder: Path) -> str:
 
 
 @contextmanager
-def _active(run_id: str) -> Iterator[None]:
+def _active(run_id: str) -> Generator[None]:
     """The run as mlflow's current one, left finished as it was found."""
     import mlflow
 
@@ -82,7 +82,7 @@ def describe(facts: dict, decision: str) -> str:
 
 
 @contextmanager
-def fetched(client: MlflowClient, name: str, version: str) -> Iterator[Path]:
+def fetched(client: MlflowClient, name: str, version: str) -> Generator[Path]:
     """The verified bundle of a version, in a temporary folder. Raises GraftError when there is no such version."""
     import mlflow
     from mlflow.exceptions import MlflowException

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +54,7 @@ def connect(root: Path, experiment: str) -> tuple[MlflowClient, str]:
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[None]:
+def _alone(root: Path) -> Generator[None]:
     """One process at a time: several that open a fresh SQLite store at once leave it corrupt."""
     folder = root / paths.MLFLOW_STORE
     folder.mkdir(parents=True, exist_ok=True)

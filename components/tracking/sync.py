@@ -1,7 +1,7 @@
 """What the pipeline wrote to files, as MLflow runs: one for each trained strategy.
 
-Files are the truth and MLflow is told about them, so training needs no mlflow, and telling twice changes nothing. A run is
-found again by a tag with the hash of its model's facts, never by an id that some output would have to remember.
+Files are the truth and MLflow is told about them, so training needs no mlflow, and telling twice changes nothing. A
+run is found again by a tag with the hash of its model's facts, never by an id that some output would have to remember.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The state of an unfinished training, so that a killed one goes on instead of starting over.
 
-Checkpoints lie beside the pipeline's outputs, not among them: DVC deletes a stage's outputs before it runs. The file's name
-is a fingerprint of everything the training depends on, so a checkpoint of other parameters or data is never found.
+Checkpoints lie beside the pipeline's outputs, not among them: DVC deletes a stage's outputs before it runs. The file's
+name is a fingerprint of everything the training depends on, so a checkpoint of other parameters or data is never
+found.
 """
 
 from __future__ import annotations

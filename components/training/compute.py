@@ -14,8 +14,9 @@ from components.machine import physical_cores
 from components.params import ComputeParams
 
 WORTH_IT = 1.25
-"""bf16 is taken when it is this much faster than fp32. CPUs with bf16 units are about twice as fast, those that emulate it
-many times slower: no machine is near the line, so that noise in the measurement does not change the result of a training."""
+"""bf16 is taken when it is this much faster than fp32. CPUs with bf16 units are about twice as fast, those that
+emulate it many times slower: no machine is near the line, so that noise in the measurement does not change the result
+of a training."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""The one training loop. What differs between strategies is said by the strategies; nothing here asks which one it is."""
+"""The one training loop. What differs between strategies is said by the strategies; nothing here asks which one it
+is."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -15,7 +16,6 @@ from components.strategies.base import Data, Strategy
 from components.training.checkpoint import Checkpoint
 from components.training.compute import Compute
 from components.training.optimizer import lr_factor, optimizer
-from components.types import Labelled, Unlabelled
 
 History = list[dict[str, float]]
 """Records in the order of steps: the mean of every loss term since the last record, or metrics of an evaluation."""
@@ -24,7 +24,7 @@ History = list[dict[str, float]]
 class TrainingData(Data, Protocol):
     """What the loop reads beyond what strategies may."""
 
-    def batch(self, stream: str, step: int) -> Labelled | Unlabelled: ...
+    def batch(self, stream: str, step: int) -> Any: ...
 
 
 def fit(
@@ -39,11 +39,11 @@ def fit(
 ) -> History:
     """Trains `strategy` in place, ready to be evaluated.
 
-    `evaluate` is called with the strategy in eval mode, every `recipe.evaluate_every` steps and at the end; `log` gets each
-    record as it is made. With a `checkpoint`, a training that was killed goes on from its last state and ends with the very
-    weights it would have had. Raises GraftError when a loss is no longer a number.
+    `evaluate` is called with the strategy in eval mode, every `recipe.evaluate_every` steps and at the end; `log` gets
+    each record as it is made. With a `checkpoint`, a training that was killed goes on from its last state and ends
+    with the very weights it would have had. Raises GraftError when a loss is no longer a number.
     """
-    strategy.to(compute.device, memory_format=torch.channels_last)
+    strategy.to(device=compute.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     history: History = []
 
     def record(entry: dict[str, float]) -> None:
@@ -137,5 +137,6 @@ def _refuse_nan(means: dict[str, float], step: int, recipe: Recipe) -> None:
     for term, value in means.items():
         if not math.isfinite(value):
             raise GraftError(
-                f"the loss term {term!r} is {value} at step {step}: the training diverged; try a smaller lr than {recipe.lr}"
+                f"the loss term {term!r} is {value} at step {step}: the training diverged; "
+                f"try a smaller lr than {recipe.lr}"
             )

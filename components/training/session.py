@@ -55,8 +55,8 @@ def train(
 ) -> Trained:
     """Builds a strategy with `make` under the seed, trains it, and answers the splits of `domain`.
 
-    `identity` (JSON) is all the result depends on: it names the checkpoint, which the caller clears once the outputs are
-    safe.
+    `identity` (JSON) is all the result depends on: it names the checkpoint, which the caller clears once the outputs
+    are safe.
     """
     seed_everything(seed)
     strategy = make()

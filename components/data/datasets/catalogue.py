@@ -10,7 +10,8 @@ DATASETS = ("printed_digits", "handwritten_digits")
 
 
 def materialise(name: str, folder: Path, *, per_class: int | None, seed: int) -> None:
-    """Writes the data set below `folder` unless it is there already. Raises ParamsError when there is none of the name."""
+    """Writes the data set below `folder` unless it is there already. Raises ParamsError when there is none of the
+    name."""
     from components.data.datasets import digits
 
     if name == "printed_digits":
