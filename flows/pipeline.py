@@ -116,11 +116,11 @@ def pipeline(root: str = ".", force: bool = False) -> dict[str, str]:
     slots = Slots(params)
     futures: dict[str, PrefectFuture] = {}
     for stage in graph.read(place):
-        step = run_stage.with_options(retries=params.run.retries)
-        futures[stage.address] = step.submit(
-            place, stage, slots, force, wait_for=[futures[need] for need in stage.needs], return_state=False
-        )
-    futures[PROMOTE] = promote.submit(place, wait_for=list(futures.values()), return_state=False)
+        step: Any = run_stage.with_options(retries=params.run.retries)
+        needs = [futures[need] for need in stage.needs]
+        futures[stage.address] = step.submit(place, stage, slots, force, wait_for=needs)
+    last: Any = promote
+    futures[PROMOTE] = last.submit(place, wait_for=list(futures.values()))
     for future in futures.values():
         future.wait()
 

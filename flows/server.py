@@ -27,7 +27,7 @@ QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_ENABLED": "false",
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_LOGGERS_PREFECT_LEVEL": "INFO",
 }
 """Nothing is sent to anyone, and the terminal belongs to the pipeline's own lines; the API still gets the whole log."""
@@ -78,6 +78,15 @@ class Api:
                         f"no Prefect API at {url} ({error}); unset {URL_VARIABLE} to do without"
                     ) from None
                 time.sleep(0.1)
+
+    def drain(self) -> None:
+        """Waits until what was logged has arrived: once the server is gone, Prefect would try for a minute to deliver
+        it."""
+        from prefect.events.worker import EventsWorker
+        from prefect.logging.handlers import APILogWorker
+
+        for worker in (APILogWorker, EventsWorker):
+            worker.drain_all(timeout=10)
 
     def __enter__(self) -> Api:
         return self

@@ -1,0 +1,30 @@
+"""Runs the pipeline as a person wants it run: at once if nothing is to be done, with a Prefect API if there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.stages.promote import pending
+from flows import graph
+from flows.server import Api
+
+
+def to_do(root: Path) -> list[str]:
+    """What a run would do: addresses of stages that are not up to date, and "promote"; [] when there is nothing.
+
+    Asked of DVC alone, because a Prefect API takes ten seconds to come up only to find that out.
+    """
+    stages = graph.changed(root)
+    return stages or (["promote"] if pending(root) else [])
+
+
+def run(root: Path, *, force: bool = False) -> dict[str, str]:
+    """Runs the flow; returns stage -> state. Raises StageError naming the stages that failed."""
+    with Api(root) as api:
+        from flows.pipeline import pipeline  # two seconds, while the API comes up
+
+        api.wait()
+        try:
+            return pipeline(root=str(root), force=force)
+        finally:
+            api.drain()

@@ -1,0 +1,167 @@
+"""`graft`: the command line. Every command imports what it needs when it is called, so that each starts at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from components import jsonfile, paths
+from components.errors import GraftError
+
+app = typer.Typer(
+    help="Moves a pretrained vision model onto your images, compares the ways honestly, ships the winner as ONNX.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False)
+WIDTH = 100  # of tables where the terminal's width is unknown
+
+
+@app.callback()
+def _options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+    os.environ["GRAFT_DEBUG"] = "1" if debug else ""
+
+
+@app.command()
+def run(force: Annotated[bool, typer.Option("--force", help="Run every stage again.")] = False) -> None:
+    """Run the pipeline: what is not up to date, then the promotion."""
+    from components import params
+    from flows import driver
+
+    root = Path()
+    params.load(root)  # a wrong key is refused here, before anything starts
+    if force or driver.to_do(root):
+        driver.run(root, force=force)
+    else:
+        out.print("Nothing to do: every stage is up to date and the bundle has been decided about.")
+    _show_results()
+
+
+@app.command()
+def status() -> None:
+    """Show which stages are up to date, and what is in production."""
+    from components import params
+    from flows import driver, graph
+
+    root = Path()
+    params.load(root)
+    waiting = driver.to_do(root)
+    grid = Table("stage", "state")
+    for stage in graph.read(root):
+        grid.add_row(stage.address, "to run" if stage.address in waiting else "up to date")
+    grid.add_row("promote", "to run" if waiting else "up to date")
+    out.print(grid)
+    decisions = jsonfile.read_lines(paths.DECISIONS)
+    if decisions:
+        last = decisions[-1]
+        out.print(f"Last decision, {last['time']}: {last['strategy']} (version {last['version']}), {last['reason']}")
+    else:
+        out.print("No champion yet: `graft run` makes one.")
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with all probabilities.")] = False,
+    bundle: Annotated[Path, typer.Option(help="A bundle or an .onnx file.")] = paths.CHAMPION,
+    provider: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Classify images with the champion."""
+    from components.inference.predictor import Predictor
+
+    if bundle == paths.CHAMPION and not bundle.exists():
+        raise GraftError(f"there is no champion at {bundle}: make one with `graft run`, or give --bundle")
+    predictor = Predictor(bundle, provider=provider)
+    width = max(len(str(image)) for image in images)
+    for image, answer in zip(images, predictor.predict(images), strict=True):
+        if as_json:
+            record = {"image": str(image), "class": answer.class_name, "probability": answer.probability}
+            print(json.dumps({**record, "probabilities": answer.probabilities}, ensure_ascii=False), flush=True)
+        else:
+            print(f"{image!s:<{width}}  {answer.class_name}  {answer.probability:.1%}", flush=True)
+
+
+@app.command()
+def promote() -> None:
+    """Decide about the last run's bundle, and put it into production if it is better."""
+    from components.stages import promote as stage
+
+    stage.promote()
+
+
+@app.command()
+def rollback(
+    version: Annotated[str | None, typer.Argument(help="By default the champion before this one.")] = None,
+) -> None:
+    """Put an earlier version back into production."""
+    from components.stages import promote as stage
+
+    restored = stage.rollback(version)
+    out.print(f"Version {restored} is champion again.")
+
+
+@app.command()
+def ui(
+    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
+    prefect_port: Annotated[int, typer.Option(help="Port of Prefect.")] = 4200,
+) -> None:
+    """Open MLflow and Prefect on loopback, until Ctrl-C."""
+    from graft import ui as servers
+
+    servers.serve(Path(), mlflow_port=mlflow_port, prefect_port=prefect_port, say=out.print)
+
+
+@app.command()
+def doctor() -> None:
+    """Check versions, the GPU, onnxruntime's providers and what can be written."""
+    from graft.doctor import examine
+
+    findings = examine(Path())
+    grid = Table("", "what", "found", show_header=False, box=None)
+    for finding in findings:
+        grid.add_row({True: "[green]ok[/]", False: "[red]bad[/]", None: "-"}[finding.good], finding.what, finding.found)
+    out.print(grid)
+    if any(finding.good is False for finding in findings):
+        raise typer.Exit(1)
+
+
+def _show_results() -> None:
+    from components.evaluation import leaderboard
+
+    console = out if out.is_terminal else Console(width=WIDTH, highlight=False)
+    console.print(leaderboard.table(jsonfile.read(paths.LEADERBOARD)))
+    console.print(jsonfile.read(paths.EVALUATION)["verdict"])
+    last = jsonfile.read_lines(paths.DECISIONS)[-1]
+    console.print(
+        f"Champion: {_champion()}. Last decision: {last['decision']} version {last['version']}, {last['reason']}."
+    )
+    console.print(f"Report: {paths.REPORT}   Bundle: {paths.CHAMPION}   MLflow and Prefect: make ui")
+
+
+def _champion() -> str:
+    return jsonfile.read(paths.CHAMPION / "bundle.json")["strategy"]
+
+
+def main() -> None:
+    """The console script: one line for an error that a message explains, a traceback for one that it does not."""
+    try:
+        app()
+    except GraftError as error:
+        if os.environ.get("GRAFT_DEBUG"):
+            raise
+        print(f"graft: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
