@@ -9,22 +9,22 @@ from flows import graph
 from flows.server import Api
 
 
-def to_do(root: Path) -> list[str]:
+def to_do(root: Path, *, promotion: bool = True) -> list[str]:
     """What a run would do: addresses of stages that are not up to date, and "promote"; [] when there is nothing.
 
     Asked of DVC alone, because a Prefect API takes ten seconds to come up only to find that out.
     """
     stages = graph.changed(root)
-    return stages or (["promote"] if pending(root) else [])
+    return stages or (["promote"] if promotion and pending(root) else [])
 
 
-def run(root: Path, *, force: bool = False) -> dict[str, str]:
+def run(root: Path, *, force: bool = False, promotion: bool = True) -> dict[str, str]:
     """Runs the flow; returns stage -> state. Raises StageError naming the stages that failed."""
     with Api(root) as api:
         from flows.pipeline import pipeline  # two seconds, while the API comes up
 
         api.wait()
         try:
-            return pipeline(root=str(root), force=force)
+            return pipeline(root=str(root), force=force, promotion=promotion)
         finally:
             api.drain()

@@ -49,8 +49,8 @@ def read(root: Path) -> list[Stage]:
         graph = repo.index.graph  # an edge leads from a stage to one it needs
         return [
             Stage(
-                address=stage.addressing,
-                needs=tuple(sorted(other.addressing for other in graph.successors(stage) if other.cmd)),
+                address=_address(stage),
+                needs=tuple(sorted(_address(other) for other in graph.successors(stage) if other.cmd)),
                 meta=stage.meta or {},
             )
             for stage in networkx.dfs_postorder_nodes(graph)
@@ -60,5 +60,12 @@ def read(root: Path) -> list[Stage]:
 
 def changed(root: Path, address: str | None = None) -> list[str]:
     """Addresses of stages that are not up to date, of all or of the one asked about."""
-    with _repository(root) as repo:
-        return sorted(repo.status(targets=[address] if address else None))
+    with _repository(root) as repo, repo.lock:
+        stages = [stage for stage in repo.index.stages if stage.cmd and address in (None, _address(stage))]
+        return sorted(_address(stage) for stage in stages if stage.status(check_updates=True))
+
+
+def _address(stage: Any) -> str:
+    """The stage's name for a command that runs in the repository's root (DVC's own is relative to where we are)."""
+    file = stage.path_in_repo
+    return stage.name if file == "dvc.yaml" else f"{file}:{stage.name}"

@@ -106,8 +106,8 @@ def _teller(name: str):
 
 
 @flow(name="pipeline", task_runner=THREADS, persist_result=False)
-def pipeline(root: str = ".", force: bool = False) -> dict[str, str]:
-    """Runs what is not up to date, then promotes; returns stage -> state.
+def pipeline(root: str = ".", force: bool = False, promotion: bool = True) -> dict[str, str]:
+    """Runs what is not up to date, then (with `promotion`) decides about the bundle; returns stage -> state.
 
     Independent stages go on when one fails, and what they made is kept. Raises StageError naming those that failed.
     """
@@ -119,8 +119,9 @@ def pipeline(root: str = ".", force: bool = False) -> dict[str, str]:
         step: Any = run_stage.with_options(retries=params.run.retries)
         needs = [futures[need] for need in stage.needs]
         futures[stage.address] = step.submit(place, stage, slots, force, wait_for=needs)
-    last: Any = promote
-    futures[PROMOTE] = last.submit(place, wait_for=list(futures.values()))
+    if promotion:
+        last: Any = promote
+        futures[PROMOTE] = last.submit(place, wait_for=list(futures.values()))
     for future in futures.values():
         future.wait()
 

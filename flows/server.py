@@ -22,6 +22,7 @@ from flows import supervise
 
 URL_VARIABLE = "PREFECT_API_URL"
 START_TIMEOUT_S = 120
+ANSWER_TIMEOUT_S = 10
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -31,6 +32,12 @@ QUIET = {
     "PREFECT_LOGGING_LOGGERS_PREFECT_LEVEL": "INFO",
 }
 """Nothing is sent to anyone, and the terminal belongs to the pipeline's own lines; the API still gets the whole log."""
+
+TEMPORARY = {
+    f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false"
+    for service in ("SCHEDULER", "LATE_RUNS", "CANCELLATION_CLEANUP", "PAUSE_EXPIRATIONS", "FOREMAN", "TRIGGERS")
+}
+"""Services that have nothing to do for one run. The one that records task runs stays."""
 
 
 class Api:
@@ -56,14 +63,18 @@ class Api:
         server = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                supervise.command([*server, "--no-services"]), stdin=subprocess.PIPE, stdout=log, stderr=log
+                supervise.command(server),
+                env={**os.environ, **TEMPORARY},
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
             )
         os.environ[URL_VARIABLE] = f"http://127.0.0.1:{port}/api"
 
     def wait(self) -> str:
         """Returns the URL once the API answers. Raises MachineError when it does not in time."""
         url = os.environ[URL_VARIABLE]
-        until = time.monotonic() + (START_TIMEOUT_S if self._process else 10)
+        until = time.monotonic() + (START_TIMEOUT_S if self._process else ANSWER_TIMEOUT_S)
         while True:
             try:
                 with urllib.request.urlopen(f"{url}/health", timeout=5):

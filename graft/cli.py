@@ -31,15 +31,18 @@ def _options(debug: Annotated[bool, typer.Option("--debug", help="Show traceback
 
 
 @app.command()
-def run(force: Annotated[bool, typer.Option("--force", help="Run every stage again.")] = False) -> None:
+def run(
+    force: Annotated[bool, typer.Option("--force", help="Run every stage again.")] = False,
+    promotion: Annotated[bool, typer.Option("--promote/--no-promote", help="Decide about the new bundle.")] = True,
+) -> None:
     """Run the pipeline: what is not up to date, then the promotion."""
     from components import params
     from flows import driver
 
     root = Path()
     params.load(root)  # a wrong key is refused here, before anything starts
-    if force or driver.to_do(root):
-        driver.run(root, force=force)
+    if force or driver.to_do(root, promotion=promotion):
+        driver.run(root, force=force, promotion=promotion)
     else:
         out.print("Nothing to do: every stage is up to date and the bundle has been decided about.")
     _show_results()
@@ -59,12 +62,7 @@ def status() -> None:
         grid.add_row(stage.address, "to run" if stage.address in waiting else "up to date")
     grid.add_row("promote", "to run" if waiting else "up to date")
     out.print(grid)
-    decisions = jsonfile.read_lines(paths.DECISIONS)
-    if decisions:
-        last = decisions[-1]
-        out.print(f"Last decision, {last['time']}: {last['strategy']} (version {last['version']}), {last['reason']}")
-    else:
-        out.print("No champion yet: `graft run` makes one.")
+    _show_champion(out)
 
 
 @app.command()
@@ -139,15 +137,20 @@ def _show_results() -> None:
     console = out if out.is_terminal else Console(width=WIDTH, highlight=False)
     console.print(leaderboard.table(jsonfile.read(paths.LEADERBOARD)))
     console.print(jsonfile.read(paths.EVALUATION)["verdict"])
-    last = jsonfile.read_lines(paths.DECISIONS)[-1]
-    console.print(
-        f"Champion: {_champion()}. Last decision: {last['decision']} version {last['version']}, {last['reason']}."
-    )
+    _show_champion(console)
     console.print(f"Report: {paths.REPORT}   Bundle: {paths.CHAMPION}   MLflow and Prefect: make ui")
 
 
-def _champion() -> str:
-    return jsonfile.read(paths.CHAMPION / "bundle.json")["strategy"]
+def _show_champion(console: Console) -> None:
+    decisions = jsonfile.read_lines(paths.DECISIONS)
+    if not decisions:
+        console.print("No champion yet: `graft promote` makes one of the last run's bundle.")
+        return
+    last = decisions[-1]
+    strategy = jsonfile.read(paths.CHAMPION / "bundle.json")["strategy"]
+    console.print(
+        f"Champion: {strategy}. Last decision: {last['decision']} version {last['version']}, {last['reason']}."
+    )
 
 
 def main() -> None:

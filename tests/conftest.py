@@ -1,0 +1,117 @@
+"""What several rooms' tests share: a toy data set that any strategy can learn in seconds, and how to train on it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pytest
+import torch
+
+from components.backbones.small_resnet import SmallResNet
+from components.data import prepared
+from components.params import Recipe
+from components.strategies import catalogue
+from components.strategies.base import Strategy
+from components.strategies.source_only import SourceOnly
+from components.training import session
+from components.training.compute import Compute
+from components.types import TASK, LabelSpace
+
+SIZE = 16
+CLASSES = ("horizontal", "rising", "vertical", "falling")
+PER_CLASS = 40
+CPU = Compute(torch.device("cpu"), "fp32", 1)
+FAST = Recipe(steps=60, batch_size=32, lr=0.1, augment="none", log_every=10, evaluate_every=1000, checkpoint_every=1000)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As many threads as a training here would take; `compute.choose` sets them for the whole process."""
+    torch.set_num_threads(1)
+
+
+def grating(number: int, rng: np.random.Generator, *, source: bool) -> np.ndarray:
+    """Stripes whose direction is the class -> uint8 [S, S, 3]; the domains differ in tint, contrast and noise."""
+    x, y = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
+    angle = np.pi * number / len(CLASSES) + rng.normal(0, 0.08)
+    wave = np.sin(2 * np.pi * 3 / SIZE * (x * np.sin(angle) + y * np.cos(angle)) + rng.uniform(0, 2 * np.pi))
+    tint = np.array([1.0, 0.9, 0.8]) if source else np.array([0.8, 0.9, 1.0])
+    contrast = rng.uniform(50, 110) if source else rng.uniform(40, 90)
+    values = (rng.uniform(100, 150) + contrast * wave)[..., None] * tint
+    values = values + rng.normal(0, 10 if source else 14, values.shape)
+    return values.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared data: four classes, source and target, a third of the target's training labels hidden."""
+    folder = tmp_path_factory.mktemp("toy") / "prepared"
+    rng = np.random.default_rng(0)
+    rows: list[dict] = []
+    pixels = {}
+    for domain in ("target", "source"):
+        images = []
+        for index in range(PER_CLASS * len(CLASSES)):
+            number, turn = index % len(CLASSES), index // len(CLASSES)
+            image = grating(number, rng, source=domain == "source")
+            split = ("train", "train", "train", "val", "test")[turn % 5]
+            hidden = domain == "target" and split == "train" and turn % 3 == 0
+            images.append(image)
+            rows.append(
+                {
+                    "path": f"raw/{domain}/{CLASSES[number]}/{index:03d}.png",
+                    "domain": domain,
+                    "split": split,
+                    "label": "" if hidden else CLASSES[number],
+                    "sha256": hashlib.sha256(image.tobytes()).hexdigest(),
+                    "width": SIZE,
+                    "height": SIZE,
+                }
+            )
+        pixels[domain] = np.stack(images)
+    problems = {domain: {"unreadable": [], "duplicates": [], "contradictions": []} for domain in pixels}
+    prepared.write(folder, rows, pixels, LabelSpace({TASK: CLASSES}), problems)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy(toy_folder: Path) -> prepared.Prepared:
+    return prepared.read(toy_folder)
+
+
+@pytest.fixture(scope="session")
+def pretrained(toy: prepared.Prepared, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """The weights of a small backbone trained on the toy's source: what strategies start from."""
+    trained = session.train(
+        lambda: SourceOnly(SmallResNet(widths=(8, 16, 16), size=SIZE), toy.label_space),
+        toy,
+        FAST,
+        CPU,
+        seed=7,
+        identity="pretrained",
+        checkpoints=tmp_path_factory.mktemp("checkpoints"),
+        log=lambda record: None,
+        domain="source",
+        splits=("val",),
+    )
+    return {key: value.clone() for key, value in trained.strategy.backbone.state_dict().items()}
+
+
+@pytest.fixture(scope="session")
+def make_strategy(toy: prepared.Prepared, pretrained: dict[str, torch.Tensor]) -> Callable[[str], Strategy]:
+    """name -> a strategy of the catalogue with its default hyper-parameters, on the small backbone."""
+
+    def make(name: str) -> Strategy:
+        kind = catalogue.load(name)
+        backbone = SmallResNet(widths=(8, 16, 16), size=SIZE)
+        if kind.pretrained:
+            backbone.load_state_dict(pretrained)
+        return kind(backbone, toy.label_space)
+
+    return make

@@ -1,0 +1,109 @@
+"""DVC's graph as the flow reads it, and the repository's own graph."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components import params as parameters
+from components import paths
+from components.errors import GraftError
+from flows import graph
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FAN = """
+stages:
+  a: {cmd: echo a > a, outs: [a]}
+  b:
+    foreach: [x, y]
+    do: {cmd: "cat a > b/${item}", deps: [a], outs: ["b/${item}"], meta: {accelerator: true}}
+  c: {cmd: cat b/x b/y > c, deps: [b], outs: [c]}
+"""
+
+
+def test_needs_follow_files_through_folders_and_every_stage_comes_after_them(workspace) -> None:
+    stages = graph.read(workspace(FAN))
+    assert {stage.address: stage.needs for stage in stages} == {
+        "a": (),
+        "b@x": ("a",),
+        "b@y": ("a",),
+        "c": ("b@x", "b@y"),
+    }
+    order = [stage.address for stage in stages]
+    assert all(order.index(need) < order.index(stage.address) for stage in stages for need in stage.needs)
+    assert {stage.address for stage in stages if stage.meta.get("accelerator")} == {"b@x", "b@y"}
+
+
+def test_changed_names_what_a_run_would_run(workspace) -> None:
+    root = workspace(FAN)
+    assert graph.changed(root) == ["a", "b@x", "b@y", "c"]
+    assert graph.changed(root, "b@x") == ["b@x"]
+
+
+def test_a_broken_graph_is_one_clear_error(workspace) -> None:
+    root = workspace("stages:\n  a: {cmd: echo, outs: [x]}\n  b: {cmd: echo, outs: [x]}\n")
+    with pytest.raises(GraftError, match=r"DVC: .*x"):
+        graph.read(root)
+
+
+def test_the_pipelines_graph_is_the_documented_one(tmp_path: Path) -> None:
+    needs = {stage.address: set(stage.needs) for stage in graph.read(ROOT)}
+    trained = {f"train@{name}" for name in parameters.load(ROOT).strategies}
+    assert needs["prepare"] == set()
+    assert needs["pretrain"] == {"prepare"}
+    assert all(needs[address] == {"prepare", "pretrain"} for address in trained)
+    assert trained <= needs["evaluate"]
+    assert {"evaluate", *trained} <= needs["export"]
+    assert "export" in needs["benchmark"]
+    assert {"evaluate", "export", "benchmark"} <= needs["report"]
+    assert "report" in needs["track"]
+    assert set(needs) == {"prepare", "pretrain", *trained, "evaluate", "export", "benchmark", "report", "track"}
+
+
+def test_a_verb_is_spelled_alike_as_stage_module_and_section() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    sections = parameters.load(ROOT).to_dict()
+    for verb, body in stages.items():
+        command = body.get("do", body)["cmd"]
+        assert command.startswith(f"python -m components.stages.{verb}")
+        assert importlib.util.find_spec(f"components.stages.{verb}")
+        used = {re.split(r"[.]", str(name))[0] for name in body.get("do", body).get("params", [])}
+        assert used <= set(sections), f"{verb} reads sections that params.yaml does not have"
+
+
+def test_dvc_yaml_and_paths_name_the_same_places() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    outs = {
+        str(out)
+        for body in stages.values()
+        for kind in ("outs", "metrics", "plots")
+        for out in body.get("do", body).get(kind, [])
+    }
+    expected = {
+        paths.PREPARED,
+        paths.PRETRAINED,
+        paths.TIMINGS / "pretrain.json",
+        paths.MODELS / "${key}",
+        paths.TIMINGS / "${key}.json",
+        paths.EVALUATION,
+        paths.BUNDLE,
+        paths.BENCHMARK,
+        paths.LEADERBOARD,
+        paths.REPORT,
+        paths.TRACKING,
+    }
+    assert outs == {path.as_posix() for path in expected}
+
+
+def test_every_file_that_a_stage_depends_on_exists() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    code = {dep for body in stages.values() for dep in body.get("do", body)["deps"] if dep.startswith("components/")}
+    assert code
+    assert [dep for dep in sorted(code) if not (ROOT / dep).exists()] == []
+    assert shutil.which("dvc")

@@ -1,0 +1,248 @@
+"""What every strategy of the catalogue must do. A new one adds no test here and has all of these to pass."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+
+from components import jsonfile, tensorfile
+from components.backbones.build import build, to_arrays
+from components.backbones.small_resnet import SmallResNet
+from components.data.streams import STREAMS, Streams
+from components.deployment.onnx_export import export
+from components.inference.predictor import Predictor
+from components.params import Recipe
+from components.strategies import catalogue
+from components.strategies.base import Strategy
+from components.training import session
+from components.training.compute import Compute
+from components.training.predict import quick_metrics
+from components.training.restore import restore
+from components.types import LabelSpace
+
+NAMES = list(catalogue.STRATEGIES)
+NEEDS = {"target": "target_labels", "source": "source", "unlabelled": "unlabelled"}  # stream -> what it takes
+CPU = Compute(torch.device("cpu"), "fp32", 1)
+FAST = Recipe(steps=60, batch_size=32, lr=0.1, augment="none", log_every=10, evaluate_every=1000)
+SHORT = Recipe(steps=6, batch_size=16, lr=0.1, augment="light", log_every=3, evaluate_every=3)
+
+every_strategy = pytest.mark.parametrize("name", NAMES)
+
+
+def _train(make, toy, recipe, folder, seed=0) -> session.Trained:
+    return session.train(
+        make, toy, recipe, CPU, seed=seed, identity="contract", checkpoints=folder, log=lambda record: None
+    )
+
+
+def _streams(toy, strategy: Strategy, seed: int = 0) -> Streams:
+    return Streams(toy, strategy.backbone.preprocess, batch_size=16, augment="none", seed=seed)
+
+
+@pytest.fixture(scope="module")
+def learned(toy, make_strategy, tmp_path_factory):
+    """name -> the strategy trained long enough to have learned something; each is trained once."""
+    cache: dict[str, session.Trained] = {}
+
+    def get(name: str) -> session.Trained:
+        if name not in cache:
+            cache[name] = _train(lambda: make_strategy(name), toy, FAST, tmp_path_factory.mktemp(name))
+        return cache[name]
+
+    return get
+
+
+@every_strategy
+def test_learns_the_toy_task(name, learned):
+    trained = learned(name)
+    accuracy = quick_metrics(trained.logits["test"], trained.labels["test"])["val_accuracy"]
+    assert accuracy > 0.7  # chance is 0.25
+
+
+@every_strategy
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(name, toy, make_strategy, tmp_path):
+    first, again, other = (
+        to_arrays(_train(lambda: make_strategy(name), toy, SHORT, tmp_path / str(turn), seed=seed).strategy)
+        for turn, seed in enumerate((1, 1, 2))
+    )
+    assert first.keys() == again.keys()
+    assert all(np.array_equal(first[key], again[key]) for key in first)
+    if catalogue.load(name).streams:  # what is solved in closed form depends on no random number
+        assert any(not np.array_equal(first[key], other[key]) for key in first)
+
+
+@every_strategy
+def test_comes_back_from_its_folder_with_the_same_logits(name, toy, tmp_path):
+    def make() -> Strategy:
+        return catalogue.load(name)(build("small_resnet", size=16), toy.label_space)
+
+    strategy = _train(make, toy, SHORT, tmp_path / "checkpoints").strategy
+    tensorfile.save(tmp_path / "model.safetensors", to_arrays(strategy))
+    jsonfile.write(
+        tmp_path / "model.json",
+        {
+            "strategy": name,
+            "backbone": "small_resnet",
+            "preprocess": strategy.backbone.preprocess.to_dict(),
+            "classes": strategy.label_space.classes,
+            "hyper_parameters": {},
+        },
+    )
+    back = restore(tmp_path)
+    image = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert not back.training
+    with torch.no_grad():
+        expected, found = strategy.eval()(image), back(image)
+    assert expected.keys() == found.keys()
+    for task in expected:
+        torch.testing.assert_close(found[task], expected[task], rtol=1e-4, atol=1e-4)  # memory layouts differ
+    assert all(np.array_equal(value, to_arrays(back)[key]) for key, value in to_arrays(strategy).items())
+
+
+@every_strategy
+def test_the_exported_graph_answers_like_torch(name, learned, toy, tmp_path):
+    strategy = learned(name).strategy
+    facts = {"classes": toy.label_space.classes, "preprocess": strategy.backbone.preprocess.to_dict()}
+    path = tmp_path / "model.onnx"
+    path.write_bytes(export(strategy, facts))
+    predictor = Predictor(path, provider="cpu", threads=1)
+    expected = learned(name).logits["test"]["label"]
+    pixels = toy.target.pixels[toy.target.rows("test", labelled=True)]
+    for batch in (1, 5):
+        found = predictor.run(pixels[:batch])
+        assert found["logits"].shape == (batch, 4)
+        np.testing.assert_allclose(found["logits"], expected[:batch], rtol=0, atol=1e-4)
+        scores = np.exp(expected[:batch] - expected[:batch].max(1, keepdims=True))
+        np.testing.assert_allclose(found["probabilities"], scores / scores.sum(1, keepdims=True), rtol=0, atol=1e-4)
+
+
+@every_strategy
+def test_every_stream_changes_some_loss_term(name, toy, make_strategy):
+    torch.manual_seed(0)
+    # In eval mode, where no batch statistics are shared: a stream must matter by itself.
+    strategy = make_strategy(name).eval()
+    data = _streams(toy, strategy)
+    batches = {stream: data.batch(stream, 0) for stream in strategy.streams}
+
+    def terms(**replaced) -> dict[str, float]:
+        torch.manual_seed(1)
+        return {term: value.item() for term, value in strategy.losses(**{**batches, **replaced}).items()}
+
+    if not strategy.streams:
+        with pytest.raises(TypeError):
+            strategy.losses()
+        return
+    strategy.begin(data)
+    strategy.advance(0.5)
+    before = terms()
+    assert before == terms()  # or the differences below would mean nothing
+    for stream in strategy.streams:
+        after = terms(**{stream: data.batch(stream, 1)})
+        assert after.keys() == before.keys()
+        assert any(abs(after[term] - before[term]) > 1e-6 for term in before), stream
+
+
+@every_strategy
+def test_loss_terms_are_named_scalars_that_reach_every_trained_parameter(name, toy, make_strategy):
+    torch.manual_seed(0)
+    strategy = make_strategy(name).train()
+    if not strategy.streams:
+        assert strategy.param_groups(0.1) == []
+        return
+    data = _streams(toy, strategy)
+    strategy.begin(data)
+    strategy.advance(0.5)
+    losses = strategy.losses(**{stream: data.batch(stream, 0) for stream in strategy.streams})
+    assert losses
+    assert all(value.shape == () and torch.isfinite(value) for value in losses.values())
+    torch.stack(list(losses.values())).sum().backward()
+    trained = [parameter for group in strategy.param_groups(0.1) for parameter in group["params"]]
+    assert trained
+    assert all(parameter.grad is not None and bool(parameter.grad.abs().sum() > 0) for parameter in trained)
+
+
+@every_strategy
+def test_what_no_param_group_names_stays_put(name, toy, make_strategy, tmp_path):
+    before = {}
+
+    def make() -> Strategy:
+        strategy = make_strategy(name)
+        before.update({key: value.clone() for key, value in strategy.state_dict().items()})
+        return strategy
+
+    strategy = _train(make, toy, SHORT, tmp_path).strategy
+    after = strategy.state_dict()
+    named = {id(parameter) for group in strategy.param_groups(0.1) for parameter in group["params"]}
+    moved = 0
+    for path, module in strategy.named_modules():
+        own = dict(module.named_parameters(recurse=False))
+        trained = [key for key, parameter in own.items() if id(parameter) in named]
+        keys = [key for key in own if key not in trained]
+        if own and not trained:
+            keys += [key for key, _ in module.named_buffers(recurse=False)]
+        if path.startswith("heads") and not strategy.streams:
+            moved += 1  # solved in `finish`, which may write where it likes
+            continue
+        for key in (f"{path}.{key}" for key in keys):
+            assert torch.equal(after[key], before[key]), key
+        moved += sum(not torch.equal(after[f"{path}.{key}"], before[f"{path}.{key}"]) for key in trained)
+    assert moved  # something was learned
+
+
+@every_strategy
+def test_param_groups_share_no_parameter_and_scale_with_the_rate(name, make_strategy):
+    strategy = make_strategy(name)
+    groups, doubled = strategy.param_groups(0.1), strategy.param_groups(0.2)
+    ids = [id(parameter) for group in groups for parameter in group["params"]]
+    assert len(ids) == len(set(ids))
+    assert set(ids) <= {id(parameter) for parameter in strategy.parameters()}
+    assert [2 * group["lr"] for group in groups] == pytest.approx([group["lr"] for group in doubled])
+
+
+@every_strategy
+def test_forward_gives_logits_for_every_task(name):
+    space = LabelSpace({"shape": ("a", "b", "c"), "colour": ("red", "blue")})
+    strategy = catalogue.load(name)(SmallResNet(widths=(8, 8, 8), size=16), space).eval()
+    outputs = strategy(torch.zeros(7, 3, 16, 16))
+    assert {task: logits.shape for task, logits in outputs.items()} == {"shape": (7, 3), "colour": (7, 2)}
+
+
+@every_strategy
+def test_the_signature_is_the_schema(name):
+    signature = inspect.signature(catalogue.load(name).__init__)
+    keyword_only = {key: value for key, value in signature.parameters.items() if value.kind is value.KEYWORD_ONLY}
+    positional = [key for key, value in signature.parameters.items() if value.kind is not value.KEYWORD_ONLY]
+    assert positional == ["self", "backbone", "label_space"]
+    for key, parameter in keyword_only.items():
+        assert parameter.annotation is not parameter.empty, f"{key} has no annotation"
+        assert parameter.default is not parameter.empty, f"{key} has no default"
+    # The text that params.yaml is checked against names the same parameters, and takes the defaults.
+    assert list(catalogue.hyper_parameters(name)) == list(keyword_only)
+    defaults = {key: parameter.default for key, parameter in keyword_only.items()}
+    as_in_yaml = {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
+    catalogue.check_hyper_parameters(name, as_in_yaml, key=f"strategies.{name}")
+
+
+@every_strategy
+def test_the_entry_says_what_the_strategy_reads(name):
+    entry, kind = catalogue.STRATEGIES[name], catalogue.load(name)
+    assert set(kind.streams) <= set(STREAMS)
+    assert set(entry.needs) <= set(NEEDS.values())
+    assert len(set(kind.streams)) == len(kind.streams)
+    read = {NEEDS[stream] for stream in kind.streams}
+    if kind.streams:
+        assert read == set(entry.needs)
+    else:
+        assert entry.needs  # what is solved in closed form still needs something to solve
+
+
+@every_strategy
+def test_the_file_opens_with_its_idea_and_its_paper(name):
+    text = inspect.getdoc(inspect.getmodule(catalogue.load(name)))
+    assert text
+    assert ":" in text.splitlines()[0]
+    if catalogue.STRATEGIES[name].family != "baseline":
+        assert "et al." in text

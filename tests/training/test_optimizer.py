@@ -1,0 +1,56 @@
+"""The schedule and the parameter groups."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from components.params import Recipe
+from components.training.optimizer import lr_factor, optimizer
+
+
+def test_the_rate_warms_up_linearly_peaks_and_falls_to_zero():
+    recipe = Recipe(steps=100, warmup=0.1)  # 10 steps of warm-up, 90 of cosine
+    assert lr_factor(0, recipe) == pytest.approx(1 / 11)
+    assert lr_factor(4, recipe) == pytest.approx(5 / 11)
+    assert lr_factor(9, recipe) == pytest.approx(10 / 11)
+    assert lr_factor(10, recipe) == 1.0
+    assert lr_factor(40, recipe) == pytest.approx(0.5 * (1 + math.cos(math.pi / 3)))  # 30 of 90: 0.75
+    assert lr_factor(55, recipe) == pytest.approx(0.5)
+    assert 0 < lr_factor(99, recipe) < 0.001
+    assert lr_factor(100, recipe) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("recipe", [Recipe(steps=1, warmup=0.0), Recipe(steps=3, warmup=0.99), Recipe(steps=7)])
+def test_the_rate_is_a_positive_share_at_every_step_of_short_trainings(recipe):
+    assert all(0 < lr_factor(step, recipe) <= 1 for step in range(recipe.steps))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_groups_keep_their_rate_and_vectors_are_not_decayed(name):
+    weight, bias, other = (torch.nn.Parameter(torch.ones(shape)) for shape in ((3, 2), (3,), (4, 4)))
+    groups = [{"params": [weight, bias], "lr": 0.3}, {"params": [other], "lr": 0.01}]
+    updates = optimizer(groups, Recipe(lr=1.0, weight_decay=0.02, optimizer=name))
+    found = {id(p): group for group in updates.param_groups for p in group["params"]}
+    assert {id(weight), id(bias), id(other)} == set(found)
+    assert [found[id(p)]["lr"] for p in (weight, bias, other)] == [0.3, 0.3, 0.01]
+    assert [found[id(p)]["weight_decay"] for p in (weight, bias, other)] == [0.02, 0.0, 0.02]
+
+
+def test_a_group_may_bring_other_options():
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    updates = optimizer([{"params": [weight], "lr": 0.1, "momentum": 0.5}], Recipe())
+    assert updates.param_groups[0]["momentum"] == 0.5
+
+
+def test_sgd_is_nesterov_with_momentum_nine_tenths():
+    # One weight at 1, gradient 1, no decay. Nesterov's first two steps with buffer b: b = 1, step = 1 + 0.9 * 1 = 1.9;
+    # b = 1.9, step = 1 + 0.9 * 1.9 = 2.71. At lr 0.1 the weight ends at 1 - 0.19 - 0.271 = 0.539.
+    weight = torch.nn.Parameter(torch.ones(1, 1))
+    updates = optimizer([{"params": [weight], "lr": 0.1}], Recipe(weight_decay=0.0))
+    for _ in range(2):
+        weight.grad = torch.ones(1, 1)
+        updates.step()
+    assert weight.item() == pytest.approx(0.539)
