@@ -12,16 +12,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from components.backbones.small_resnet import SmallResNet
 from components.data import prepared
 from components.params import Recipe
 from components.strategies import catalogue
 from components.strategies.base import Strategy
+from components.strategies.fine_tune import FineTune
 from components.strategies.source_only import SourceOnly
 from components.training import session
 from components.training.compute import Compute
-from components.types import TASK, LabelSpace
+from components.types import TASK, LabelSpace, Preprocess
 
 SIZE = 16
 CLASSES = ("horizontal", "rising", "vertical", "falling")
@@ -113,5 +115,57 @@ def make_strategy(toy: prepared.Prepared, pretrained: dict[str, torch.Tensor]) -
         if kind.pretrained:
             backbone.load_state_dict(pretrained)
         return kind(backbone, toy.label_space)
+
+    return make
+
+
+EXPORTED_CLASSES = {"label": ("cat", "dog", "owl")}
+
+
+def _strategy_to_export(classes: dict[str, tuple[str, ...]] = EXPORTED_CLASSES, seed: int = 0) -> Strategy:
+    """Random weights, statistics that are not the initial ones, and a crop that is smaller than the stored image."""
+    torch.manual_seed(seed)
+    backbone = SmallResNet(widths=(8, 8, 8), size=24)
+    backbone.preprocess = Preprocess(size=24, resize=28, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+    strategy = FineTune(backbone, LabelSpace(classes)).train()
+    for _ in range(5):
+        strategy(torch.randn(16, 3, 24, 24))
+    return strategy.eval()
+
+
+def _export(strategy: Strategy) -> bytes:
+    from components.deployment.onnx_export import export
+
+    preprocess = strategy.backbone.preprocess.to_dict()
+    return export(strategy, {"classes": strategy.label_space.classes, "preprocess": preprocess, "seed": 3})
+
+
+@pytest.fixture(scope="session")
+def to_export() -> Callable[..., Strategy]:
+    """(classes, seed) -> a strategy that was not trained but is not blank either."""
+    return _strategy_to_export
+
+
+@pytest.fixture(scope="session")
+def export_bytes() -> Callable[[Strategy], bytes]:
+    """A strategy as the content of an ONNX file, with the facts that a predictor needs."""
+    return _export
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ONNX file of `to_export()`."""
+    path = tmp_path_factory.mktemp("exported") / "model.fp32.onnx"
+    path.write_bytes(_export(_strategy_to_export()))
+    return path
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., np.ndarray]:
+    """(height, width, seed) -> uint8 [H, W, 3], smooth like a photograph: noise would measure resampling alone."""
+
+    def make(height: int, width: int, seed: int = 0) -> np.ndarray:
+        small = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+        return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
     return make

@@ -16,7 +16,14 @@ def test_a_near_miss_gets_a_suggestion_and_anything_else_the_list():
 
 @pytest.mark.parametrize(
     ("kind", "code"),
-    [("GraftError", 1), ("StageError", 1), ("ParamsError", 2), ("DataError", 2), ("MachineError", 3), ("ParityError", 4)],
+    [
+        ("GraftError", 1),
+        ("StageError", 1),
+        ("ParamsError", 2),
+        ("DataError", 2),
+        ("MachineError", 3),
+        ("ParityError", 4),
+    ],
 )
 def test_exit_codes(kind, code):
     error = getattr(errors, kind)

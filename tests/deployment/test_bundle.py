@@ -1,0 +1,122 @@
+"""The folder that is deployed: verified when read, swapped whole, finished after a kill."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from components import jsonfile
+from components.deployment import bundle
+from components.errors import DataError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    bundle.write(tmp_path / "bundle", {"fp32": b"weights", "fp16": b"half"}, {"strategy": "dan"})
+    return tmp_path / "bundle"
+
+
+def _make(folder, content: bytes):
+    bundle.write(folder, {"fp32": content}, {"strategy": "dan"})
+    return folder
+
+
+def test_read_gives_back_the_facts_and_what_was_written(folder):
+    facts = bundle.read(folder)
+    assert facts["strategy"] == "dan"
+    assert set(facts["models"]) == {"fp32", "fp16"}
+    entry = facts["models"]["fp32"]
+    assert (folder / entry["file"]).read_bytes() == b"weights"
+    assert entry["bytes"] == 7
+    assert bundle.identity(facts) == entry["sha256"]
+
+
+def test_identity_tells_models_apart(tmp_path):
+    one, other = (bundle.identity(bundle.read(_make(tmp_path / name, name.encode()))) for name in ("a", "b"))
+    assert one != other
+
+
+def test_a_tampered_model_is_refused(folder):
+    (folder / "model.fp16.onnx").write_bytes(b"hulf")
+    with pytest.raises(DataError, match=r"model\.fp16\.onnx is not the file that was admitted"):
+        bundle.read(folder)
+
+
+def test_a_missing_model_is_refused(folder):
+    (folder / "model.fp32.onnx").unlink()
+    with pytest.raises(DataError, match=r"model\.fp32\.onnx is missing"):
+        bundle.read(folder)
+
+
+def test_a_missing_or_damaged_bundle_json_is_refused(folder, tmp_path):
+    with pytest.raises(DataError):
+        bundle.read(tmp_path / "nothing")
+    (folder / bundle.FILE).write_text('{"models": ')
+    with pytest.raises(DataError):
+        bundle.read(folder)
+
+
+@pytest.mark.parametrize("content", [{}, [], {"models": {"fp32": {}}}], ids=str)
+def test_a_bundle_json_of_something_else_is_refused(content, folder):
+    jsonfile.write(folder / bundle.FILE, content)
+    with pytest.raises(DataError):
+        bundle.read(folder)
+
+
+def test_install_puts_a_whole_copy_in_place_and_leaves_nothing_beside(folder, tmp_path):
+    champion = tmp_path / "models" / "champion"
+    bundle.install(folder, champion)
+    assert bundle.read(champion) == bundle.read(folder)
+    newer = _make(tmp_path / "newer", b"newer")
+    bundle.install(newer, champion)
+    assert bundle.read(champion) == bundle.read(newer)
+    assert not (champion / "model.fp16.onnx").exists()
+    assert [entry.name for entry in champion.parent.iterdir()] == ["champion"]
+
+
+def test_install_refuses_a_bad_source_and_keeps_what_is_there(folder, tmp_path):
+    champion = tmp_path / "champion"
+    bundle.install(folder, champion)
+    bad = _make(tmp_path / "bad", b"x")
+    (bad / "model.fp32.onnx").write_bytes(b"y")
+    with pytest.raises(DataError):
+        bundle.install(bad, champion)
+    assert bundle.read(champion) == bundle.read(folder)
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2, 3])
+def test_a_kill_between_the_renames_is_recovered(renames, folder, tmp_path, monkeypatch):
+    """After `renames` of them the process dies. Then `recover` leaves a whole bundle: the old one or the new."""
+    champion, newer = tmp_path / "champion", _make(tmp_path / "newer", b"newer")
+    bundle.install(folder, champion)
+    old, new = bundle.read(champion), bundle.read(newer)
+    done = 0
+    rename = os.rename
+
+    def dying(*arguments):
+        nonlocal done
+        if done == renames:
+            raise KeyboardInterrupt
+        done += 1
+        rename(*arguments)
+
+    monkeypatch.setattr(os, "rename", dying)
+    if renames < 3:
+        with pytest.raises(KeyboardInterrupt):
+            bundle.install(newer, champion)
+    else:
+        bundle.install(newer, champion)
+    monkeypatch.undo()
+
+    bundle.recover(champion)
+    assert bundle.read(champion) == (old if renames < 2 else new)
+    bundle.recover(champion)  # again changes nothing
+    bundle.install(newer, champion)  # and the next installation succeeds
+    assert bundle.read(champion) == new
+    assert not list(tmp_path.glob(".champion*"))
+
+
+def test_recover_where_there_is_nothing_does_nothing(tmp_path):
+    bundle.recover(tmp_path / "champion")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,185 @@
+"""What a newcomer gets: artefacts, one lock from two drivers, a second run that does nothing, and what kills leave."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from whole_support import GRAFT, Runs, environment
+
+TIMED = ("timings/", "reports/benchmark.json", "reports/leaderboard.json", "reports/index.html")
+
+
+def graft(root: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([*GRAFT, *arguments], cwd=root, env=environment(), text=True, capture_output=True)
+
+
+def hashes(root: Path) -> dict[str, str]:
+    """Output -> DVC's hash, for everything but measured times."""
+    stages = yaml.safe_load((root / "dvc.lock").read_text())["stages"]
+    outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
+    return {path: md5 for path, md5 in outs.items() if not path.startswith(TIMED)}
+
+
+def test_kills_and_the_flow_leave_what_an_undisturbed_dvc_repro_leaves(runs: Runs) -> None:
+    assert hashes(runs.workspace) == hashes(runs.reference)
+    assert "models/fine_tune" in hashes(runs.workspace)
+
+
+def test_no_checkpoint_is_left_over(runs: Runs) -> None:
+    assert list((runs.workspace / ".graft" / "checkpoints").glob("*.pt")) == []
+
+
+def test_a_second_run_says_so_at_once_and_changes_nothing(runs: Runs) -> None:
+    before = (runs.workspace / "dvc.lock").read_bytes()
+    start = time.monotonic()
+    again = graft(runs.workspace, "run")
+    assert again.returncode == 0, again.stderr
+    assert "Nothing to do" in again.stdout
+    assert time.monotonic() - start < 20  # four seconds on an idle machine; a Prefect API alone takes ten
+    assert (runs.workspace / "dvc.lock").read_bytes() == before
+
+
+def test_the_artefacts_are_where_others_look_for_them(runs: Runs) -> None:
+    board = json.loads((runs.workspace / "reports/leaderboard.json").read_text())
+    assert {row["strategy"] for row in board} == {"from_scratch", "source_only", "linear_probe", "fine_tune", "dan"}
+    assert {row["strategy"]: row["needs"] for row in board}["dan"] == ["source", "unlabelled"]
+    for row in board:
+        assert row["train_time_s"] > 0
+        assert row["parameters"] > 100_000
+        for split in ("val", "test"):
+            assert row[split]["low"] <= row[split]["accuracy"] <= row[split]["high"]
+            assert {"macro_f1", "ece"} <= set(row[split])
+    accuracy = [row["val"]["accuracy"] for row in board]
+    assert accuracy == sorted(accuracy, reverse=True)
+    facts = json.loads((runs.workspace / "models/champion/bundle.json").read_text())
+    assert facts["strategy"] == board[0]["strategy"]
+    assert facts["parity"]["fp32"]["agreement"] >= 0.999
+    assert (runs.workspace / "models/champion/model.fp32.onnx").stat().st_size == facts["models"]["fp32"]["bytes"]
+    assert json.loads((runs.workspace / "reports/benchmark.json").read_text())["measurements"]
+    assert "<html" in (runs.workspace / "reports/index.html").read_text()
+
+
+def test_the_terminal_shows_a_leaderboard_that_fits_100_columns(runs: Runs) -> None:
+    table = [line for line in runs.output.splitlines() if line[:1] in "┏┃┡│└"]
+    assert len(table) >= 9
+    assert max(map(len, table)) <= 100
+    assert "…" not in "".join(table)
+    assert "Champion: " in runs.output
+
+
+def test_mlflow_holds_one_finished_run_for_each_strategy_and_the_champion(runs: Runs) -> None:
+    code = """
+import json, sys
+from pathlib import Path
+from components import paths
+from components.tracking import store
+client, experiment = store.connect(Path("."), "graft-digits")
+runs = client.search_runs([experiment])
+version = client.get_model_version_by_alias("graft-digits", "champion")
+print(json.dumps({
+    "runs": [[run.data.tags, run.data.params, run.data.metrics, run.info.status,
+              [entry.dataset.digest for entry in run.inputs.dataset_inputs]] for run in runs],
+    "steps": {run.data.tags["strategy"]: len(client.get_metric_history(run.info.run_id, "train_cross_entropy"))
+              for run in runs},
+    "champion": [version.tags, client.get_run(version.run_id).data.tags["strategy"]],
+}))
+"""
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=runs.workspace, env=environment(), text=True, capture_output=True, check=True
+    )
+    found = json.loads(shown.stdout.splitlines()[-1])
+    by_strategy = {
+        tags["strategy"]: (tags, params, metrics, status, data) for tags, params, metrics, status, data in found["runs"]
+    }
+    assert len(found["runs"]) == len(by_strategy) == 5, "a strategy has no run, or two"
+    for strategy, (tags, params, metrics, status, data) in by_strategy.items():
+        assert status == "FINISHED"
+        assert params["strategy"] == strategy and "recipe.lr" in params
+        assert {"val_accuracy", "test_accuracy", "train_time_s"} <= set(metrics)
+        assert len(data) == 1 and tags["data_sha256"].startswith(data[0])
+        assert tags["dvc.data_md5"].endswith(".dir")
+    assert found["steps"]["fine_tune"] == 4  # 20 steps, recorded every 5
+    assert found["steps"]["linear_probe"] == 0
+    chosen = [tags["strategy"] for tags, *_ in found["runs"] if tags["chosen"] == "true"]
+    assert chosen == [found["champion"][1]]
+    assert "bundle_fp32_agreement" in by_strategy[chosen[0]][2]
+
+
+def test_predict_answers_without_torch(runs: Runs) -> None:
+    image = next((runs.workspace / "data/raw/handwritten_digits/3").glob("*.png"))
+    code = (
+        "import sys; sys.argv = ['graft', 'predict', '--json', sys.argv[1]]\n"
+        "from graft.cli import app\n"
+        "app(standalone_mode=False)\n"
+        "heavy = {'torch', 'mlflow', 'prefect', 'dvc'} & set(sys.modules)\n"
+        "assert not heavy, f'a serving process needs no {heavy}'\n"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code, str(image)], cwd=runs.workspace, env=environment(), text=True, capture_output=True
+    )
+    assert shown.returncode == 0, shown.stderr
+    answer = json.loads(shown.stdout)
+    assert answer["class"] in answer["probabilities"]
+    assert answer["probability"] == pytest.approx(max(answer["probabilities"].values()))
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_predict_on_a_drawing_of_another_size(runs: Runs, tmp_path: Path) -> None:
+    from PIL import Image, ImageDraw
+
+    drawing = Image.new("L", (90, 120))
+    ImageDraw.Draw(drawing).line([(45, 5), (45, 115)], fill=255, width=14)
+    drawing.save(tmp_path / "one.png")
+    shown = graft(runs.workspace, "predict", str(tmp_path / "one.png"))
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.split()[0].endswith("one.png")
+    assert shown.stdout.split()[1] in "0123456789"
+    assert shown.stdout.strip().endswith("%")
+
+
+@pytest.mark.parametrize(
+    ("edit", "complaint"),
+    [
+        ("fine_tune: {body_lr_facto: 1.0}", "strategies.fine_tune.body_lr_facto is not a parameter"),
+        ("fine_tune: {strategy: finetune}", "did you mean 'fine_tune'?"),
+    ],
+)
+def test_a_wrong_key_is_refused_before_anything_runs(runs: Runs, tmp_path: Path, edit: str, complaint: str) -> None:
+    params = yaml.safe_load((runs.workspace / "params.yaml").read_text())
+    params["strategies"] |= yaml.safe_load(edit)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    shown = graft(tmp_path, "run")
+    assert shown.returncode == 2
+    assert complaint in shown.stderr
+    assert shown.stderr.count("\n") == 1 and shown.stderr.startswith("graft: ")
+
+
+def test_status_promote_and_rollback(runs: Runs) -> None:
+    shown = graft(runs.workspace, "status")
+    assert shown.returncode == 0 and "train@fine_tune" in shown.stdout and "to run" not in shown.stdout
+    again = graft(runs.workspace, "promote")
+    assert again.returncode == 0 and "already decided" in again.stdout
+    nowhere = graft(runs.workspace, "rollback")
+    assert nowhere.returncode == 1 and "no earlier champion" in nowhere.stderr
+    wrong = graft(runs.workspace, "rollback", "77")
+    assert wrong.returncode == 1 and "no version 77" in wrong.stderr
+    model = runs.workspace / "models/champion/model.fp32.onnx"
+    good = model.read_bytes()
+    model.write_bytes(b"damaged")
+    restored = graft(runs.workspace, "rollback", "1")
+    assert restored.returncode == 0, restored.stderr
+    assert model.read_bytes() == good
+
+
+def test_dvc_shows_the_metrics(runs: Runs) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "dvc", "metrics", "show", "--json"],
+        cwd=runs.workspace, env=environment(), text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    assert "chosen" in shown.stdout
