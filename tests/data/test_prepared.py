@@ -1,0 +1,85 @@
+"""Written and read back: the same rows, and torn data refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from components.data import prepared
+from components.errors import DataError
+from components.types import LabelSpace
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rows = [
+        {"path": f"{domain}/{n}, a.png", "domain": domain, "split": split, "label": label, "sha256": f"{n}",
+         "width": 5, "height": 6}
+        for domain in ("target", "source")
+        for n, (split, label) in enumerate([("train", "b"), ("train", "" if domain == "target" else "a"), ("val", "a")])
+    ]  # fmt: skip
+    pixels = {name: np.full((3, 8, 8, 3), value, np.uint8) for name, value in (("target", 1), ("source", 2))}
+    prepared.write(tmp_path / "prepared", rows, pixels, LabelSpace({"label": ("a", "b")}), {"target": {}})
+    return tmp_path / "prepared"
+
+
+def test_what_was_written_is_read(folder):
+    data = prepared.read(folder)
+    assert data.label_space.classes == {"label": ("a", "b")}
+    assert set(data.domains) == {"target", "source"}
+    target = data.target
+    assert target.labels["label"].tolist() == [1, prepared.HIDDEN, 0]
+    assert target.splits.tolist() == ["train", "train", "val"]
+    assert target.paths[0] == "target/0, a.png"
+    assert target.sha256 == ["0", "1", "2"]
+    assert target.pixels.shape == (3, 8, 8, 3)
+    assert int(target.pixels[0, 0, 0, 0]) == 1
+    assert int(data.domains["source"].pixels[0, 0, 0, 0]) == 2
+    assert prepared.summary(folder) == {"target": {}}
+
+
+def test_rows_are_picked_by_split_and_label(folder):
+    target = prepared.read(folder).target
+    assert target.rows("train").tolist() == [0, 1]
+    assert target.rows("train", labelled=True).tolist() == [0]
+    assert target.rows("train", labelled=False).tolist() == [1]
+    assert target.rows("val").tolist() == [2]
+    assert target.rows("test").tolist() == []
+
+
+def test_pixels_stay_on_disk(folder):
+    assert isinstance(prepared.read(folder).target.pixels, np.memmap)
+
+
+def test_writing_twice_gives_the_same_bytes(folder, tmp_path):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    data = prepared.read(folder)
+    text = (folder / prepared.MANIFEST).read_text().splitlines()
+    assert text[0] == ",".join(prepared.COLUMNS)
+    assert "\r" not in (folder / prepared.MANIFEST).read_text()
+    assert set(before) == {"manifest.csv", "target.npy", "source.npy", "label_space.json", "problems.json"}
+    assert len(data.target.paths) == 3
+
+
+def test_missing_data_is_refused(tmp_path):
+    with pytest.raises(DataError, match="run the pipeline first"):
+        prepared.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "target.npy", "label_space.json"])
+@pytest.mark.parametrize("damage", ["missing", "cut short"])
+def test_torn_data_is_refused(name, damage, folder):
+    path = folder / name
+    if damage == "missing":
+        path.unlink()
+    else:
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError):
+        prepared.read(folder)
+
+
+def test_pixels_of_another_length_are_refused(folder):
+    np.save(folder / "target.npy", np.zeros((2, 8, 8, 3), np.uint8))
+    with pytest.raises(DataError, match="2 images, but the manifest 3"):
+        prepared.read(folder)
