@@ -42,9 +42,10 @@ def _template(name: str) -> str:
 def _axis(leaderboard: list[dict]) -> dict:
     """A range of accuracy that holds every interval, on round tenths, and its ticks."""
     lowest = min(row["test"]["low"] for row in leaderboard)
-    low = max(0.0, int(lowest * 10) / 10)
-    steps = 5
-    return {"low": low, "high": 1.0, "ticks": [low + (1.0 - low) * i / steps for i in range(steps + 1)]}
+    tenths = max(0, int(lowest * 10))
+    apart = 5 if tenths >= 6 else 10  # hundredths between two ticks
+    ticks = [hundredths / 100 for hundredths in range(10 * tenths, 101, apart)]
+    return {"low": ticks[0], "high": 1.0, "ticks": ticks}
 
 
 def _shades(confusion: list[list[int]]) -> list[list[float]]:
