@@ -40,14 +40,14 @@ def connect(root: Path, experiment: str) -> tuple[MlflowClient, str]:
 
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it would report every migration of a fresh store
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    mlflow.set_tracking_uri(uri(root))
+    own = None if os.environ.get(URI_VARIABLE) else artifacts(root).as_uri()
+    mlflow.set_tracking_uri(uri(root))  # sets the variable too, so whether it was set is asked before
     client = mlflow.MlflowClient()
     try:
         with _alone(root):
             found = client.get_experiment_by_name(experiment)
             if found is not None:
                 return client, found.experiment_id
-            own = None if os.environ.get(URI_VARIABLE) else artifacts(root).as_uri()
             return client, client.create_experiment(experiment, artifact_location=own)
     except MlflowException as error:
         raise MachineError(f"MLflow at {uri(root)} does not answer: {str(error).splitlines()[0]}") from None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from whole_support import GRAFT, Runs, environment
+from whole_support import GRAFT, ROOT, Runs, environment
 
 TIMED = ("timings/", "reports/benchmark.json", "reports/leaderboard.json", "reports/index.html")
 
@@ -109,6 +109,15 @@ print(json.dumps({
     chosen = [tags["strategy"] for tags, *_ in found["runs"] if tags["chosen"] == "true"]
     assert chosen == [found["champion"][1]]
     assert "bundle_fp32_agreement" in by_strategy[chosen[0]][2]
+
+
+def test_nothing_is_written_beside_the_places_that_git_ignores(runs: Runs) -> None:
+    """Above all no ./mlruns, MLflow's default."""
+    copied = {"components", "flows", "graft", "params.yaml", "dvc.yaml", ".dvc", ".dvcignore"}
+    ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line.startswith("/")}
+    made = {entry.name for entry in runs.workspace.iterdir()} - copied
+    assert made - ignored == {"dvc.lock"}
+    assert any((runs.workspace / ".graft/mlflow/artifacts").rglob("model.json"))
 
 
 def test_predict_answers_without_torch(runs: Runs) -> None:
