@@ -1,6 +1,6 @@
 """Rewrites the result table of README.md from what the last run left in reports/.
 
-    make run && python benchmarks/readme_table.py
+make run && python benchmarks/readme_table.py
 """
 
 from __future__ import annotations

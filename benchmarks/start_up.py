@@ -1,6 +1,6 @@
 """How long the commands take that people wait for: whole processes, wall time, the median of several.
 
-    make run && python benchmarks/start_up.py
+make run && python benchmarks/start_up.py
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests_support import all_gone
 
 from components.errors import MachineError, StageError
 from flows import graph, stage_process
 from flows.server import Api
+from tests_support import all_gone
 
 EIGHT = """
 stages:

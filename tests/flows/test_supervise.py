@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tests_support import all_gone
 
 from flows import supervise
+from tests_support import all_gone
 
 # Starts a grandchild that ignores SIGTERM and notes both process ids, as a stage with a stubborn data loader would.
 STUBBORN = """

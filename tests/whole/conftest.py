@@ -11,6 +11,7 @@ import time
 
 import pytest
 import yaml
+
 from tests_support import all_gone
 from whole_support import Runs, environment, processes, small_workspace, start, wait_for
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from whole_support import GRAFT, ROOT, Runs, environment
 
 TIMED = ("timings/", "reports/benchmark.json", "reports/leaderboard.json", "reports/index.html")
