@@ -67,8 +67,8 @@ def test_one_class_is_refused(tmp_path):
 
 
 def test_a_missing_folder_is_refused_by_name(tmp_path):
-    with pytest.raises(DataError, match="there is no folder .*nothing"):
+    with pytest.raises(DataError, match=r"there is no folder .*nothing"):
         folders.class_names(tmp_path / "nothing")
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="there is no folder .*file"):
+    with pytest.raises(DataError, match=r"there is no folder .*file"):
         folders.class_names(tmp_path / "file")
