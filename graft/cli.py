@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components import jsonfile, paths
-from components.errors import GraftError
+from components.errors import GraftError, MachineError
 
 app = typer.Typer(
     help="Moves a pretrained vision model onto your images, compares the ways honestly, ships the winner as ONNX.",
@@ -162,6 +162,12 @@ def main() -> None:
             raise
         print(f"graft: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        # `pip install graft` brings what `graft predict` needs; the other commands want the rest of it.
+        if os.environ.get("GRAFT_DEBUG") or (error.name or "").partition(".")[0] in ("components", "flows", "graft"):
+            raise
+        print(f"graft: this needs the package {error.name!r}: install graft[pipeline]", file=sys.stderr)
+        sys.exit(MachineError.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
 
