@@ -21,6 +21,7 @@ from prefect.futures import PrefectFuture
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from components import machine
 from components import params as parameters
@@ -115,6 +116,8 @@ def pipeline(root: str = ".", force: bool = False, promotion: bool = True) -> di
     params = parameters.load(place)
     slots = Slots(params)
     futures: dict[str, PrefectFuture] = {}
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                   console=console, transient=True, disable=not console.is_terminal)  # fmt: skip
     for stage in graph.read(place):
         step: Any = run_stage.with_options(retries=params.run.retries)
         needs = [futures[need] for need in stage.needs]
@@ -122,8 +125,12 @@ def pipeline(root: str = ".", force: bool = False, promotion: bool = True) -> di
     if promotion:
         last: Any = promote
         futures[PROMOTE] = last.submit(place, wait_for=list(futures.values()))
-    for future in futures.values():
-        future.wait()
+    with bar:
+        counted = bar.add_task("stages", total=len(futures))
+        for future in futures.values():
+            future.add_done_callback(lambda _: bar.advance(counted))
+        for future in futures.values():
+            future.wait()
 
     states = {address: future.state for address, future in futures.items()}
     create_table_artifact(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import jsonfile, lineage, paths
+from components.evaluation.figures import confusion_figure
 from components.tracking import store
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def _log_results(client: MlflowClient, run_id: str, root: Path, row: Mapping, ev
 
     now = int(time.time() * 1000)
     client.log_dict(run_id, dict(row), "evaluation.json")
+    client.log_figure(run_id, confusion_figure(row["confusion"], evaluation["classes"], name), "confusion.png")
     if chosen:
         client.log_artifact(run_id, str(root / paths.REPORT))
     client.log_batch(
