@@ -53,6 +53,32 @@ def test_a_raw_image_of_any_size_is_answered_like_in_training(height, width, ses
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
 
+def _grey_levels(exported: Path, pixels: np.ndarray) -> np.ndarray:
+    """What the graph's own preprocessing makes of an image, back on the scale from 0 to 255: [size, size, 3]."""
+    model = onnx.load(str(exported))
+    (last,) = [node.output[0] for node in model.graph.node if "preprocess_centred" in node.input]
+    model.graph.output.append(onnx.helper.make_tensor_value_info(last, onnx.TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    normalised = session.run([last], {"image": pixels[None]})[0][0].transpose(1, 2, 0)
+    return (normalised * np.array([0.2, 0.25, 0.3]) + np.array([0.4, 0.5, 0.6])) * 255
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (61, 40), (40, 61), (20, 20), (200, 150), (57, 300)])
+def test_the_graph_s_pixels_are_pillow_s_to_a_grey_level(height, width, exported):
+    """On noise, where a resampling without antialias would be off by a hundred levels."""
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    found = _grey_levels(exported, pixels)
+    np.testing.assert_allclose(found, found.round(), atol=1e-3)  # whole numbers, as Pillow gives
+    stored = images.fit(Image.fromarray(pixels), resize=28, size=28)
+    difference = np.abs(found - stored[2:26, 2:26])
+    assert difference.max() <= 1.001
+    assert difference.mean() < 0.3
+    if (height, width) == (28, 28):
+        assert difference.max() < 1e-3
+
+
 def test_the_answer_depends_on_the_picture(session, picture):
     """Or the agreement above would prove little."""
     one, other = (session.run(["logits"], {"image": picture(28, 28, seed=seed)[None]})[0] for seed in (1, 2))

@@ -73,6 +73,16 @@ def test_the_gradient_pulls_the_source_to_the_target():
     assert mmd(moved, target).item() < mmd(source, target).item()
 
 
+def test_the_scale_of_the_kernel_is_not_differentiated():
+    # Were the median, the value would not depend on the scale of the points, and by Euler's theorem the products of
+    # points and gradients would add up to nothing.
+    torch.manual_seed(0)
+    source, target = torch.randn(16, 2).requires_grad_(), (torch.randn(16, 2) + 1).requires_grad_()
+    mmd(source, target).backward()
+    along = (source * source.grad).sum().item() + (target * target.grad).sum().item()
+    assert abs(along) > 0.01
+
+
 def test_identical_points_give_zero_and_no_nan():
     source = torch.zeros(4, 2).requires_grad_()
     value = mmd(source, torch.zeros(4, 2))

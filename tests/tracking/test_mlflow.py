@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,8 +57,11 @@ def _workspace(root: Path) -> Path:
             ],
         )
         jsonfile.write(root / paths.TIMINGS / f"{name}.json", {"train_time_s": 3.0, "seeds": 2})
-    rows = [{"strategy": name, "val": SCORE, "test": SCORE, "parameters": 1000} for name in NAMES]
-    jsonfile.write(root / paths.EVALUATION, {"chosen": "dan", "strategies": rows})
+    rows = [
+        {"strategy": name, "val": SCORE, "test": SCORE, "parameters": 1000, "confusion": [[3, 1], [0, 4]]}
+        for name in NAMES
+    ]
+    jsonfile.write(root / paths.EVALUATION, {"chosen": "dan", "classes": ["a", "b"], "strategies": rows})
     jsonfile.write(
         root / paths.BENCHMARK,
         {"measurements": [{"precision": "fp32", "provider": "cpu", "batch_size": 1, "size_mib": 1.5,
@@ -79,6 +83,13 @@ def synced(tmp_path_factory):
         keys = sync.sync(root, "toy")
         client, experiment = store.connect(root, "toy")
     return root, keys, client, experiment
+
+
+def _copy(synced, folder: Path):
+    """The tracked workspace once more, for a test that changes it."""
+    root, keys, _, _ = synced
+    copy = Path(shutil.copytree(root, folder / "copy"))
+    return copy, keys, *store.connect(copy, "toy")
 
 
 def _everything(client, experiment) -> list:
@@ -118,13 +129,14 @@ def test_every_strategy_is_one_run_with_all_that_is_known(synced):
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
         "model.json",
         "evaluation.json",
+        "confusion.png",
         "index.html",
     }
     assert (root / paths.MLFLOW_STORE / "mlflow.db").is_file()
 
 
-def test_telling_twice_changes_nothing_and_new_results_join_their_run(synced):
-    root, keys, client, experiment = synced
+def test_telling_twice_changes_nothing_and_new_results_join_their_run(synced, tmp_path):
+    root, keys, client, experiment = _copy(synced, tmp_path)
     before = _everything(client, experiment)
     assert sync.sync(root, "toy") == keys
     assert _everything(client, experiment) == before
@@ -144,9 +156,9 @@ def test_telling_twice_changes_nothing_and_new_results_join_their_run(synced):
     assert len(client.search_runs([experiment])) == 3
 
 
-def test_a_training_that_was_told_halfway_is_told_again(synced):
+def test_a_training_that_was_told_halfway_is_told_again(synced, tmp_path):
     """A run without its tag is one whose telling was killed: it counts for nothing."""
-    root, _, client, experiment = synced
+    root, _, client, experiment = _copy(synced, tmp_path)
     key = sync.run_key(root / paths.MODELS / "fine_tune")
     run_id = sync.find_run(client, experiment, key)
     count = len(client.search_runs([experiment]))
