@@ -44,12 +44,14 @@ def write_lines(path: Path, records: Iterable[dict]) -> None:
 def append_line(path: Path, record: dict) -> None:
     """Adds a record to a log. One write call, so that concurrent readers see whole lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # A line that a kill cut short must not swallow this one.
+    torn = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
     with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(record, allow_nan=False) + "\n")
+        stream.write("\n" * torn + json.dumps(record, allow_nan=False) + "\n")
 
 
 def read_lines(path: Path) -> list[dict]:
-    """The records of a log; a last line that a kill cut short is left out. No file: no records."""
+    """The records of a log; lines that a kill cut short are left out. No file: no records."""
     if not path.exists():
         return []
     records = []

@@ -48,6 +48,13 @@ def folder_digest(folder: Path) -> str:
     return digest({str(path.relative_to(folder)): file_digest(path) for path in files})
 
 
+def code_digest(*rooms: str) -> str:
+    """sha256 over the Python files of rooms of `components`."""
+    home = Path(__file__).parent
+    files = sorted(path for room in rooms for path in (home / room).rglob("*.py"))
+    return digest({str(path.relative_to(home)): file_digest(path) for path in files})
+
+
 def versions(*distributions: str) -> dict[str, str]:
     """Installed versions by name, Python's among them; what is not installed is left out."""
     found = {"python": platform.python_version()}

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
+from typing import NamedTuple
 
 
 def physical_cores() -> int:
@@ -21,12 +22,19 @@ def physical_cores() -> int:
     return max(1, len(cores))
 
 
-def gpus() -> list[str]:
-    """Names of the NVIDIA GPUs that this process may use, asked of the driver and not of a framework; [] without
-    one."""
+class Gpu(NamedTuple):
+    """`identifier`: as CUDA_VISIBLE_DEVICES takes it."""
+
+    identifier: str
+    name: str
+
+
+def gpus() -> list[Gpu]:
+    """The NVIDIA GPUs that this process may use, asked of the driver and not of a framework; [] without one.
+
+    CUDA_VISIBLE_DEVICES is honoured, whether it holds numbers or identifiers (GPU-…, MIG-…), as schedulers set them.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and visible.strip() in ("", "-1"):
-        return []
     try:
         import pynvml
 
@@ -34,14 +42,30 @@ def gpus() -> list[str]:
     except Exception:  # the package is not installed, or there is no driver: either way, no GPU
         return []
     try:
-        names = [
-            pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(i)) for i in range(pynvml.nvmlDeviceGetCount())
-        ]
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        present = [Gpu(_text(pynvml.nvmlDeviceGetUUID(h)), _text(pynvml.nvmlDeviceGetName(h))) for h in handles]
     finally:
         pynvml.nvmlShutdown()
-    if visible is None:
-        return names
-    return [names[int(i)] for i in visible.split(",") if i.strip().isdigit() and int(i) < len(names)]
+    return present if visible is None else _visible(present, visible)
+
+
+def _visible(present: list[Gpu], visible: str) -> list[Gpu]:
+    """Those that the variable names, in its order. Like CUDA, the first name that fits nothing ends the list."""
+    found: list[Gpu] = []
+    for token in (part.strip() for part in visible.split(",")):
+        if token.isdigit() and int(token) < len(present):
+            found.append(present[int(token)])
+        elif token.startswith("MIG-") and present:
+            found.append(Gpu(token, f"part of {present[0].name}"))
+        elif token.startswith("GPU-") and (same := [gpu for gpu in present if gpu.identifier.startswith(token)]):
+            found.append(same[0])
+        else:
+            break
+    return found
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def cpu_name() -> str:
@@ -56,4 +80,4 @@ def cpu_name() -> str:
 
 def describe() -> str:
     """One line for a report: what measured times were measured on."""
-    return ", ".join([f"{physical_cores()} cores of {cpu_name()}", *gpus()])
+    return ", ".join([f"{physical_cores()} cores of {cpu_name()}", *(gpu.name for gpu in gpus())])

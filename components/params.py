@@ -52,12 +52,13 @@ class DataParams(Section):
 
 @dataclass(frozen=True)
 class PrepareParams(Section):
-    """`size`: side of the stored square image in pixels; `val_fraction` and `test_fraction` are of the target images,
-    `source_val_fraction` of the source's; `labels_per_class`: target training labels that strategies may see (none:
-    all).
+    """`size`: side of the stored square image in pixels; `interpolation`: of the resizing to it; `val_fraction` and
+    `test_fraction` are of the target images, `source_val_fraction` of the source's; `labels_per_class`: target
+    training labels that strategies may see (none: all).
     """
 
     size: int = 32
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     val_fraction: float = 0.2
     test_fraction: float = 0.4
     source_val_fraction: float = 0.05
@@ -92,7 +93,6 @@ class Recipe(Section):
     warmup: float = 0.1
     optimizer: Literal["sgd", "adamw"] = "sgd"
     augment: Literal["none", "shift", "light"] = "light"
-    label_smoothing: float = 0.0
     log_every: int = 20
     evaluate_every: int = 200
     checkpoint_every: int = 100
@@ -103,6 +103,16 @@ class Recipe(Section):
         _require(self.lr > 0, f"lr is {self.lr}, but must be positive")
         _require(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}, but must not be negative")
         _require(0 <= self.warmup < 1, f"warmup is {self.warmup}, but must be at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class PretrainParams(Recipe):
+    """The recipe of the training on the source."""
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         _require(0 <= self.label_smoothing < 1, f"label_smoothing is {self.label_smoothing}, but must be in [0, 1)")
 
 
@@ -116,6 +126,7 @@ class TrainParams(Recipe):
         super().__post_init__()
         _require(len(self.seeds) > 0, "seeds is empty, but at least one is needed")
         _require(len(set(self.seeds)) == len(self.seeds), f"seeds {list(self.seeds)} repeat")
+        _require(min(self.seeds) >= 0, f"seeds {list(self.seeds)} must not be negative")
 
 
 @dataclass(frozen=True)
@@ -213,7 +224,7 @@ class Params(Section):
     seed: int = 0
     prepare: PrepareParams = PrepareParams()
     backbone: BackboneParams = BackboneParams()
-    pretrain: Recipe = Recipe()
+    pretrain: PretrainParams = PretrainParams()
     train: TrainParams = TrainParams()
     compute: ComputeParams = ComputeParams()
     evaluate: EvaluateParams = EvaluateParams()
@@ -221,6 +232,9 @@ class Params(Section):
     benchmark: BenchmarkParams = BenchmarkParams()
     promote: PromoteParams = PromoteParams()
     run: RunParams = RunParams()
+
+    def __post_init__(self) -> None:
+        _require(self.seed >= 0, f"seed is {self.seed}, but must not be negative")
 
     def competitor(self, name: str) -> StrategyParams:
         """The entry `strategies.<name>`, its keys sorted into what they are for."""
@@ -282,6 +296,8 @@ def parse(raw: dict[str, Any]) -> Params:
         if not isinstance(competitor.recipe, dict):
             raise ParamsError(f"{key}.recipe is {competitor.recipe!r}, but must hold keys of 'train'")
         _typed(Recipe, {**asdict(params.recipe_defaults()), **competitor.recipe}, prefix=f"{key}.recipe")
+        if len(catalogue.STRATEGIES[competitor.strategy].needs) > 1 and params.recipe(name).batch_size < 2:
+            raise ParamsError(f"{key} compares two domains in a batch: batch_size must be at least 2")
         missing = [need for need in catalogue.STRATEGIES[competitor.strategy].needs if not _has(params, need)]
         if missing:
             raise ParamsError(f"{key} needs {', '.join(missing)}, but data.source is not set")
@@ -298,8 +314,8 @@ def _check_name(name: str) -> None:
     # The name becomes a folder, a DVC stage and a run: keep to what all three accept.
     if not name.replace("_", "").isalnum() or not name.isascii():
         raise ParamsError(f"strategies.{name}: a name may hold letters, digits and '_' only")
-    if name in ("pretrained", "champion"):
-        raise ParamsError(f"strategies.{name}: this name is taken by the folder models/{name}")
+    if name in ("pretrain", "pretrained", "champion"):
+        raise ParamsError(f"strategies.{name}: this name is taken by what the pipeline itself writes; choose another")
 
 
 def _typed(kind: type, raw: Any, prefix: str) -> Any:
@@ -314,7 +330,8 @@ def _typed(kind: type, raw: Any, prefix: str) -> Any:
 
 
 def _explain(kind: type, problem: Any, prefix: str) -> str:
-    path = [str(part) for part in problem["loc"]]
+    # Where a value may be of several types, pydantic adds which one it tried; no key has such a name.
+    path = [str(part) for part in problem["loc"] if part not in ("int", "str", "float") and "[" not in str(part)]
     key = ".".join(([prefix] if prefix else []) + path)
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _keys(kind, path[:-1])
@@ -326,6 +343,8 @@ def _explain(kind: type, problem: Any, prefix: str) -> str:
     if problem["type"] == "literal_error":
         expected = problem["ctx"]["expected"].replace(" or ", ", ")
         return f"{key} is {problem['input']!r}; choose from: {expected}"
+    if problem["type"] == "float_type" and isinstance(problem["input"], str) and "e" in problem["input"]:
+        return f"{key} is {problem['input']!r}: YAML reads this as text; write it with a point, such as 1.0e-3"
     return f"{key} is {problem['input']!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from components import params as parameters
 from components.stages.promote import pending
 from flows import graph
 from flows.server import Api
@@ -15,7 +16,7 @@ def to_do(root: Path, *, promotion: bool = True) -> list[str]:
     Asked of DVC alone, because a Prefect API takes ten seconds to come up only to find that out.
     """
     stages = graph.changed(root)
-    return stages or (["promote"] if promotion and pending(root) else [])
+    return stages or (["promote"] if promotion and pending(root, parameters.load(root)) else [])
 
 
 def run(root: Path, *, force: bool = False, promotion: bool = True) -> dict[str, str]:

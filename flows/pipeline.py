@@ -36,27 +36,30 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 class Slots:
-    """How much may run at once: stages on this machine, and among them trainings, each with a GPU of its own."""
+    """How much may run at once: a training for every GPU, each with one of its own (without any: `compute.cpu_slots`),
+    and `run.max_concurrent` other stages."""
 
     def __init__(self, params: Params) -> None:
         self._stages = threading.BoundedSemaphore(params.run.max_concurrent)
         self._accelerators: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
         gpus = [] if params.compute.device == "cpu" else machine.gpus()
-        for index in range(len(gpus)):
-            self._accelerators.put({"CUDA_VISIBLE_DEVICES": str(index)})
+        for gpu in gpus:
+            self._accelerators.put({"CUDA_VISIBLE_DEVICES": gpu.identifier})
         for _ in range(params.compute.cpu_slots if not gpus else 0):
             self._accelerators.put({})
 
     @contextmanager
     def take(self, accelerator: bool) -> Generator[dict[str, str]]:
         """Waits for a place; yields environment variables that belong to it."""
-        environment = self._accelerators.get() if accelerator else {}
-        try:
+        if not accelerator:
             with self._stages:
-                yield environment
+                yield {}
+            return
+        environment = self._accelerators.get()
+        try:
+            yield environment
         finally:
-            if accelerator:
-                self._accelerators.put(environment)
+            self._accelerators.put(environment)
 
 
 def _worth_retrying(task: object, run: TaskRun, state: State) -> bool:

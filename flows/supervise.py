@@ -20,11 +20,18 @@ POLL_S = 0.05
 TIMED_OUT, STOPPED = 124, 130
 
 
+def _accept_signals() -> None:
+    """In the child, before the command: the supervisor's blocked signals are not the command's."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
+
+
 class Supervisor:
     """One command and its process group."""
 
     def __init__(self, command: list[str]) -> None:
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_accept_signals
+        )
         self._stopping: str | None = None
         self._lock = threading.Lock()
 
@@ -55,6 +62,9 @@ class Supervisor:
             if timeout_s is not None and time.monotonic() - started > timeout_s:
                 self.stop("timeout")
             time.sleep(POLL_S)
+        if self._stopping is None and self._group_lives():
+            self.stop("command ended")  # what it started does not outlive it, however it ended
+            return self.process.returncode
         while self._stopping is not None and self._group_lives():
             time.sleep(POLL_S)
         if self._stopping is not None:
@@ -71,6 +81,9 @@ class Supervisor:
 
 
 def supervise(command: list[str], timeout_s: float | None) -> int:
+    # A signal that comes while the command is being started waits until there is something to stop.
+    numbers = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     supervisor = Supervisor(command)
 
     def stop(reason: str) -> None:
@@ -82,8 +95,9 @@ def supervise(command: list[str], timeout_s: float | None) -> int:
         supervisor.stop("parent gone")
 
     threading.Thread(target=lifeline, daemon=True).start()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in numbers:
         signal.signal(number, lambda n, _: stop(signal.Signals(n).name))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
     return supervisor.wait(timeout_s)
 
 

@@ -46,7 +46,7 @@ def examine(root: Path) -> list[Finding]:
         findings.append(Finding(False, "onnxruntime", "installed twice, with and without GPU: uninstall one"))
     findings.append(Finding(None, "CPU", f"{machine.physical_cores()} cores, {machine.cpu_name()}"))
     gpus = machine.gpus()
-    findings.append(Finding(None, "GPU", ", ".join(gpus) or "none found by the driver"))
+    findings.append(Finding(None, "GPU", ", ".join(gpu.name for gpu in gpus) or "none found by the driver"))
     if importlib.util.find_spec("torch"):
         findings.append(_torch(bool(gpus)))
     findings += [_provider("cpu"), *([_provider("cuda")] if gpus else [])]

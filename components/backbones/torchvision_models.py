@@ -12,7 +12,11 @@ from components.backbones.base import Backbone
 from components.errors import MachineError, ParamsError, choices
 from components.types import Preprocess
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Their auxiliary heads make a tuple of the output while training.
+WITHOUT_AUXILIARY: dict[str, dict[str, bool]] = {
+    "googlenet": {"aux_logits": False, "init_weights": True},
+    "inception_v3": {"aux_logits": False, "init_weights": True},
+}
 
 
 class TorchvisionBackbone(Backbone):
@@ -26,16 +30,17 @@ class TorchvisionBackbone(Backbone):
             known = ["small_resnet", *torchvision.models.list_models(module=torchvision.models)]
             raise ParamsError(f"backbone.name is {name!r}, which is no backbone; {choices(name, known)}")
         self.name = name
-        self.model = torchvision.models.get_model(name, weights=None)
+        self.model = torchvision.models.get_model(name, weights=None, **WITHOUT_AUXILIARY.get(name, {}))
         self.num_features = _remove_head(self.model)
-        self.preprocess = _preprocess(torchvision.models.get_model_weights(name)["DEFAULT"])
+        self.preprocess = preprocess_of_weights(name, "DEFAULT")
 
     def forward(self, image: Tensor) -> Tensor:
         return self.model(image).flatten(1)
 
     def stages(self) -> Sequence[nn.Module]:
-        """The model's children that have parameters; `features`, where torchvision keeps the body, is opened up."""
-        parts: list[nn.Module] = []
+        """The model's children that have parameters; `features`, where torchvision keeps the body, is opened up. What
+        belongs to no child (a transformer's class token) comes first."""
+        parts: list[nn.Module] = [nn.ParameterList(self.model.parameters(recurse=False))]
         for name, child in self.model.named_children():
             parts += child.children() if name == "features" else [child]
         return [part for part in parts if any(True for _ in part.parameters())]
@@ -66,7 +71,6 @@ class TorchvisionBackbone(Backbone):
             ) from None
         finally:
             socket.setdefaulttimeout(before)
-        self.preprocess = _preprocess(entry)
         self.load_state_dict(body_of(self, {f"model.{key}": value for key, value in state.items()}))
 
 
@@ -83,9 +87,13 @@ def _remove_head(model: nn.Module) -> int:
     return last.in_features if isinstance(last, nn.Linear) else last.in_channels
 
 
-def _preprocess(weights: Any) -> Preprocess:
-    """What the weights' own transforms do, as our shape."""
-    transforms = weights.transforms()
+def preprocess_of_weights(name: str, weights: str) -> Preprocess:
+    """What the named weights' own transforms do, as our shape; the model's default ones where `weights` is no such name
+    (weights trained here, or a file)."""
+    import torchvision
+
+    known = torchvision.models.get_model_weights(name)
+    transforms: Any = known[weights if weights in known.__members__ else "DEFAULT"].transforms()
     return Preprocess(
         size=transforms.crop_size[0],
         resize=transforms.resize_size[0],

@@ -45,21 +45,24 @@ def _paths(folder: Path) -> Iterator[tuple[str, Path]]:
                 yield name, path
 
 
-def _record(class_name: str, path: Path, size: int) -> Record | str:
+def _record(class_name: str, path: Path, size: int, interpolation: str) -> Record | str:
     """The record, or why there is none."""
     try:
+        str(path).encode()  # a manifest is UTF-8 text
         content = path.read_bytes()
         image = images.decode(content, origin=str(path))
+    except UnicodeEncodeError:
+        return f"the name of {str(path).encode(errors='backslashreplace').decode()} is not UTF-8"
     except OSError as error:
         return f"cannot read {path}: {error.strerror}"
     except DataError as error:
         return str(error)
     width, height = image.size
-    pixels = images.fit(image, resize=size, size=size)
+    pixels = images.fit(image, resize=size, size=size, interpolation=interpolation)
     return Record(path, class_name, hashlib.sha256(content).hexdigest(), width, height, pixels)
 
 
-def read(folder: Path, size: int) -> Iterator[Record | str]:
+def read(folder: Path, size: int, interpolation: str = "bilinear") -> Iterator[Record | str]:
     """All images below the class folders, in a fixed order, decoded on all cores; for a bad file, what is wrong."""
     with ThreadPoolExecutor() as pool:  # Pillow releases the interpreter while it decodes and resizes
-        yield from pool.map(lambda item: _record(*item, size=size), _paths(folder))
+        yield from pool.map(lambda item: _record(*item, size=size, interpolation=interpolation), _paths(folder))

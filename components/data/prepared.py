@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +75,13 @@ def write(folder: Path, rows: list[dict], pixels: dict[str, np.ndarray], space: 
 
 def read(folder: Path) -> Prepared:
     """Opens prepared data; the pixels stay on disk until touched. Raises DataError when it is missing or torn."""
+    try:
+        return _read(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder} is incomplete ({error}): prepare again") from None
+
+
+def _read(folder: Path) -> Prepared:
     fields = jsonfile.read(folder / "label_space.json")
     space = LabelSpace({task: tuple(names) for task, names in fields["classes"].items()}, fields["descriptions"])
     (task,) = space.classes  # several label columns come with the manifest reader that can fill them
@@ -97,8 +103,3 @@ def read(folder: Path) -> Prepared:
             sha256=[row["sha256"] for row in own],
         )
     return Prepared(space, domains)
-
-
-def summary(folder: Path) -> dict:
-    """What `problems.json` says."""
-    return json.loads((folder / "problems.json").read_text(encoding="utf-8"))

@@ -29,11 +29,15 @@ def write(folder: Path, models: dict[str, bytes], facts: dict) -> None:
 def read(folder: Path) -> dict:
     """The facts of a bundle. Raises DataError when a model file is missing or is not the one that was admitted."""
     facts = jsonfile.read(folder / FILE)
-    for entry in facts["models"].values():
-        path = folder / entry["file"]
+    try:
+        files = {folder / entry["file"]: entry["sha256"] for entry in facts["models"].values()}
+        identity(facts)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{folder / FILE} does not describe a bundle ({type(error).__name__} {error})") from None
+    for path, sha256 in files.items():
         if not path.is_file():
-            raise DataError(f"{folder} is incomplete: {entry['file']} is missing")
-        if lineage.file_digest(path) != entry["sha256"]:
+            raise DataError(f"{folder} is incomplete: {path.name} is missing")
+        if lineage.file_digest(path) != sha256:
             raise DataError(f"{path} is not the file that was admitted: its sha256 differs from bundle.json's")
     return facts
 

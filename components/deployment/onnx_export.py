@@ -27,6 +27,8 @@ from components.types import Preprocess
 
 OPSET = 18
 """The newest whose Resize and Shape the CUDA provider of onnxruntime runs; from 19 and 21 on they fall to the CPU."""
+RESIZE = {"bilinear": 'mode = "linear"', "bicubic": 'mode = "cubic", cubic_coeff_a = -0.5'}
+"""Attributes of Resize that do what Pillow does under that name."""
 METADATA = "graft"
 """Key of the ONNX metadata entry that holds the facts, as JSON."""
 
@@ -126,15 +128,17 @@ def _preprocessing(preprocess: Preprocess, output: str) -> list[onnx.NodeProto]:
         new_sides = Max (whole_sides, size)
         batch_and_channels = Shape <start = 0, end = 2> (planes)
         new_shape = Concat <axis = 0> (batch_and_channels, new_sides)
-        resized = Resize <mode = "linear", antialias = 1> (planes, , , new_shape)
-        whole = Round (resized)
+        resized = Resize <{RESIZE[preprocess.interpolation]}, antialias = 1> (planes, , , new_shape)
+        black_level = Constant <value = float {{0.0}}> ()
+        white = Constant <value = float {{255.0}}> ()
+        within = Clip (resized, black_level, white)
+        whole = Round (within)
         spare = Sub (new_sides, size)
         two = Constant <value = int64[1] {{2}}> ()
         start = Div (spare, two)
         end = Add (start, size)
         axes = Constant <value = int64[2] {{2, 3}}> ()
         square = Slice (whole, start, end, axes)
-        white = Constant <value = float {{255.0}}> ()
         unit = Div (square, white)
         mean = Constant <value = float[1, 3, 1, 1] {{{mean}}}> ()
         centred = Sub (unit, mean)

@@ -14,12 +14,13 @@ def confusion_figure(confusion: Sequence[Sequence[int]], classes: Sequence[str],
     count = len(classes)
     side = min(12.0, 2.5 + 0.4 * count)
     figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.add_subplot(title=title, xlabel="answer", ylabel="true class")
+    axes = figure.add_subplot(xlabel="answer", ylabel="true class")
+    axes.set_title(title, parse_math=False)  # a class may be named $x$
     shares = [[cell / max(1, sum(row)) for cell in row] for row in confusion]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if count <= LABELLED_UP_TO:
-        axes.set_xticks(range(count), classes, rotation=45, ha="right")
-        axes.set_yticks(range(count), classes)
+        axes.set_xticks(range(count), classes, rotation=45, ha="right", parse_math=False)
+        axes.set_yticks(range(count), classes, parse_math=False)
         for row, cells in enumerate(confusion):
             for column, cell in enumerate(cells):
                 if cell:

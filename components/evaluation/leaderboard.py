@@ -8,7 +8,7 @@ from rich.table import Table
 
 
 def rows(evaluation: Mapping, timings: Mapping[str, Mapping]) -> list[dict]:
-    """Best first. `val` and `test` hold accuracy with its 95 % interval, macro-F1, ECE and log loss."""
+    """Best first. `val` and `test` hold accuracy with the bounds of its interval, macro-F1, ECE and log loss."""
     return [
         {
             "strategy": row["strategy"],
@@ -33,12 +33,13 @@ def table(leaderboard: list[dict]) -> Table:
         ("needs", "left"),
         ("val", "right"),
         ("test", "right"),
-        ("95 % interval", "right"),
+        ("interval", "right"),
         ("macro F1", "right"),
         ("ECE", "right"),
         ("train", "right"),
     ):
-        grid.add_column(heading, justify=justify, no_wrap=heading != "needs")  # type: ignore[arg-type]
+        names = heading in ("strategy", "needs")  # may be long: they fold, the numbers stay whole
+        grid.add_column(heading, justify=justify, no_wrap=not names, overflow="fold" if names else "ellipsis")  # type: ignore[arg-type]
     for row in leaderboard:
         val, test = row["val"], row["test"]
         grid.add_row(

@@ -42,7 +42,7 @@ def _template(name: str) -> str:
 def _axis(leaderboard: list[dict]) -> dict:
     """A range of accuracy that holds every interval, on round tenths, and its ticks."""
     lowest = min(row["test"]["low"] for row in leaderboard)
-    tenths = max(0, int(lowest * 10))
+    tenths = min(9, max(0, int(lowest * 10)))  # at 100 %, too, the axis has a length
     apart = 5 if tenths >= 6 else 10  # hundredths between two ticks
     ticks = [hundredths / 100 for hundredths in range(10 * tenths, 101, apart)]
     return {"low": ticks[0], "high": 1.0, "ticks": ticks}

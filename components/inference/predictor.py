@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from components.data import images
-from components.errors import DataError
+from components.errors import DataError, GraftError
 from components.inference.session import open_session
 from components.types import TASK, Preprocess
 
@@ -38,20 +38,27 @@ class Predictor:
             raise DataError(f"there is no model at {file}")
         try:
             self.session = open_session(str(file), provider, threads)
-        except (RuntimeError, ValueError) as error:  # what onnxruntime raises for a file that is no model
-            raise DataError(f"{file} is not a model that onnxruntime can load: {str(error).splitlines()[0]}") from None
+        except GraftError:
+            raise
+        except Exception as error:  # onnxruntime's own exceptions share no base with anything
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DataError(f"{file} is not a model that onnxruntime can load: {reason}") from None
         self.provider = self.session.get_providers()[0]
         metadata = self.session.get_modelmeta().custom_metadata_map
         if "graft" not in metadata:
             raise DataError(f"{file} was not exported by Graft: its metadata names no classes")
-        self.facts: dict = json.loads(metadata["graft"])
-        self.classes: dict[str, list[str]] = self.facts["classes"]
-        self.preprocess = Preprocess.from_dict(self.facts["preprocess"])
+        try:
+            self.facts: dict = json.loads(metadata["graft"])
+            self.classes: dict[str, list[str]] = self.facts["classes"]
+            self.preprocess = Preprocess.from_dict(self.facts["preprocess"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"the metadata of {file} is not Graft's: {type(error).__name__} {error}") from None
 
     def pixels(self, source: Path | bytes) -> np.ndarray:
         """An image file, or its bytes, at the model's own size: uint8 [S, S, 3]. The same steps as in training."""
         image = images.decode(source) if isinstance(source, bytes) else images.read(source)
-        return images.fit(image, resize=self.preprocess.resize, size=self.preprocess.resize)
+        side = self.preprocess.resize
+        return images.fit(image, resize=side, size=side, interpolation=self.preprocess.interpolation)
 
     def run(self, batch: np.ndarray) -> dict[str, np.ndarray]:
         """uint8 [B, H, W, 3] -> every output of the model by name, float [B, C]."""

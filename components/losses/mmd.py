@@ -28,8 +28,10 @@ def mmd(source: Tensor, target: Tensor, multipliers: Sequence[float] = MULTIPLIE
     distances between different points sets the scale and is not differentiated. At least two rows on each side.
     """
     count = len(source)
-    both = torch.cat([source, target]).float()  # half precision would round the differences away
-    distance = squared_distance(both, both)
+    # Half precision would round the differences away, and under autocast the matrix product would be in it again.
+    with torch.autocast(source.device.type, enabled=False):
+        both = torch.cat([source, target]).float()
+        distance = squared_distance(both, both)
     different = ~torch.eye(len(both), dtype=torch.bool, device=both.device)
     median = distance.detach()[different].median().clamp_min(1e-12)
     kernel = torch.stack([torch.exp(-distance / (m * median)) for m in multipliers]).mean(0)

@@ -33,7 +33,9 @@ def export() -> None:
         "lineage": {
             "git_commit": lineage.git_commit(Path()),
             "data_sha256": model["data_sha256"],
-            "params_sha256": lineage.digest(params.to_dict()),
+            "params_sha256": lineage.digest(
+                {name: model[name] for name in ("hyper_parameters", "recipe", "backbone", "seeds")}
+            ),
             "weights_sha256": model["weights_sha256"],
             "seed": model["best_seed"],
             "versions": lineage.versions("graft", "torch", "torchvision", "onnx", "onnxruntime-gpu", "onnxruntime"),

@@ -35,7 +35,7 @@ def prepare() -> None:
     for domain, images in domains.items():
         folder = _folder(domain, images, params.seed)
         names[domain] = folders.class_names(folder)
-        records, problems[domain] = _clean(folders.read(folder, params.prepare.size))
+        records, problems[domain] = _clean(folders.read(folder, params.prepare.size, params.prepare.interpolation))
         if not records:
             raise DataError(f"data.{domain}: no readable image in {folder}")
         rows += _rows(domain, records, params)
@@ -113,6 +113,12 @@ def _rows(domain: str, records: list[folders.Record], params: Params) -> list[di
 
 
 def _require_every_class(rows: list[dict], space: LabelSpace) -> None:
+    sides = {row["split"] for row in rows if row["domain"] == "source"}
+    if sides and sides != {"train", "val"}:
+        raise DataError(
+            f"the source has only images for {' and '.join(sorted(sides))}, but train and val are needed: add images, or "
+            "change prepare.source_val_fraction or seed"
+        )
     for part in split.SPLITS:
         present = {row["label"] for row in rows if row["domain"] == "target" and row["split"] == part}
         missing = [name for name in space.classes[TASK] if name not in present]

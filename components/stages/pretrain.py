@@ -6,7 +6,7 @@ from pathlib import Path
 
 from components import jsonfile, lineage, paths, tensorfile
 from components import params as parameters
-from components.backbones.build import build, load_weights, to_arrays
+from components.backbones.build import build, load_weights, preprocess_of, to_arrays
 from components.data import prepared
 from components.params import Params
 from components.stages.command import main, say
@@ -14,29 +14,36 @@ from components.stages.progress import reporter
 from components.strategies.source_only import SourceOnly
 from components.training.compute import choose
 from components.training.predict import quick_metrics
-from components.training.session import train
+from components.training.session import TRAINING_CODE, train
+from components.types import Preprocess
 
 
 def pretrain() -> None:
     """Writes the backbone that every strategy with `pretrained` starts from."""
     params = parameters.load(Path())
+    preprocess = preprocess_of(
+        params.backbone.name,
+        params.backbone.weights,
+        size=params.prepare.size,
+        interpolation=params.prepare.interpolation,
+    )
     if params.backbone.weights == "pretrain":
-        _on_source(params)
+        _on_source(params, preprocess)
         return
-    backbone = build(params.backbone.name, size=params.prepare.size)
+    backbone = build(params.backbone.name, preprocess=preprocess)
     load_weights(backbone, params.backbone.weights)
     _write(params, to_arrays(backbone), backbone.preprocess.to_dict(), {}, [], 0.0)
     say(f"{params.backbone.name} with weights {params.backbone.weights}")
 
 
-def _on_source(params: Params) -> None:
+def _on_source(params: Params, preprocess: Preprocess) -> None:
     data = prepared.read(paths.PREPARED)
     compute = choose(params.compute)
     recipe = params.pretrain
     say(f"pretraining {params.backbone.name} on the source: {recipe.steps} steps on {compute.describe()}")
     trained = train(
         lambda: SourceOnly(
-            build(params.backbone.name, size=params.prepare.size),
+            build(params.backbone.name, preprocess=preprocess),
             data.label_space,
             label_smoothing=recipe.label_smoothing,
         ),
@@ -44,7 +51,13 @@ def _on_source(params: Params) -> None:
         recipe,
         compute,
         seed=params.seed,
-        identity=["pretrain", params.to_dict()["backbone"], repr(recipe), lineage.folder_digest(paths.PREPARED)],
+        identity=[
+            "pretrain",
+            params.to_dict()["backbone"],
+            repr(recipe),
+            lineage.folder_digest(paths.PREPARED),
+            lineage.code_digest(*TRAINING_CODE),
+        ],
         checkpoints=paths.CHECKPOINTS,
         log=reporter("pretrain", recipe.steps),
         domain="source",

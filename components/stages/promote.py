@@ -18,6 +18,7 @@ from components.data import prepared
 from components.deployment import bundle
 from components.errors import GraftError
 from components.evaluation.intervals import Interval, paired_interval
+from components.filelock import locked
 from components.inference.predictor import Predictor
 from components.params import Params
 from components.stages.command import main, say
@@ -27,16 +28,23 @@ from components.types import TASK
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+LOCK = paths.STATE / "promote.lock"
+
 
 def promote() -> None:
     """Decides about the bundle of the last run, registers it, and puts it into production if it is better."""
     root = Path()
     params = parameters.load(root)
+    with locked(LOCK):
+        _promote(root, params)
+
+
+def _promote(root: Path, params: Params) -> None:
     bundle.recover(paths.CHAMPION)
     challenger = bundle.read(paths.BUNDLE)
     identity = bundle.identity(challenger)
-    if not pending(root):
-        say(f"{challenger['strategy']}: already decided; {jsonfile.read_lines(paths.DECISIONS)[-1]['reason']}")
+    if not pending(root, params):
+        say(f"{challenger['strategy']}: already decided; {_decisions(root, identity, params)[-1]['reason']}")
         return
     gain = _gain(params)
     decision = promotion.decide(gain, min_gain=params.promote.min_gain)
@@ -59,6 +67,7 @@ def promote() -> None:
     _log(
         "promoted" if decision.promoted else "kept", version, identity, challenger["strategy"], decision.reason,
         gain=gain._asdict() if gain else None,
+        min_gain=params.promote.min_gain,
     )  # fmt: skip
     say(f"{challenger['strategy']} (version {version}): {decision.reason}")
 
@@ -70,26 +79,34 @@ def rollback(version: str | None = None) -> str:
     """
     root = Path()
     params = parameters.load(root)
-    bundle.recover(paths.CHAMPION)
     name = params.promote.registered_model
-    version = version or _previous(root)
-
     from components.tracking import registry, store
 
-    client, _ = store.connect(root, name)
-    with registry.fetched(client, name, version) as folder:
-        facts = bundle.read(folder)
-        _install(client, name, version, folder)
-    _log("rolled back", version, bundle.identity(facts), facts["strategy"], f"rolled back to version {version}")
+    with locked(LOCK):
+        bundle.recover(paths.CHAMPION)
+        version = version or _previous(root)
+        client, _ = store.connect(root, name)
+        with registry.fetched(client, name, version) as folder:
+            facts = bundle.read(folder)
+            _install(client, name, version, folder)
+        _log("rolled back", version, bundle.identity(facts), facts["strategy"], f"rolled back to version {version}")
     return version
 
 
-def pending(root: Path) -> bool:
-    """Whether the bundle of the last run has not been decided about. Imports no mlflow: a driver asks before it
-    starts."""
+def pending(root: Path, params: Params) -> bool:
+    """Whether the bundle of the last run is still to be decided about, by today's rule. Imports no mlflow: a driver
+    asks before it starts."""
     identity = bundle.identity(jsonfile.read(root / paths.BUNDLE / bundle.FILE))
-    decided = {entry["bundle"] for entry in jsonfile.read_lines(root / paths.DECISIONS)}
-    return identity not in decided or not (root / paths.CHAMPION / bundle.FILE).exists()
+    return not _decisions(root, identity, params) or not (root / paths.CHAMPION / bundle.FILE).exists()
+
+
+def _decisions(root: Path, identity: str, params: Params) -> list[dict]:
+    """What was decided about a bundle. What another `min_gain` decided says nothing about this one."""
+    return [
+        entry
+        for entry in jsonfile.read_lines(root / paths.DECISIONS)
+        if entry["bundle"] == identity and entry.get("min_gain", params.promote.min_gain) == params.promote.min_gain
+    ]
 
 
 def _gain(params: Params) -> Interval | None:

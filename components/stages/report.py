@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from components import jsonfile, paths
+from components.deployment import bundle
 from components.evaluation import leaderboard
 from components.evaluation.report import render
 from components.stages.command import main, say
@@ -17,7 +18,7 @@ def report() -> None:
         evaluation,
         rows,
         benchmark=jsonfile.read(paths.BENCHMARK),
-        bundle=jsonfile.read(paths.BUNDLE / "bundle.json"),
+        bundle=jsonfile.read(paths.BUNDLE / bundle.FILE),
         problems=jsonfile.read(paths.PREPARED / "problems.json"),
     )
     jsonfile.write(paths.LEADERBOARD, rows)

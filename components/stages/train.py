@@ -18,8 +18,9 @@ from components.strategies.base import Strategy
 from components.training.compute import choose
 from components.training.predict import quick_metrics
 from components.training.restore import hyper_parameters
-from components.training.session import Trained
+from components.training.session import TRAINING_CODE, Trained
 from components.training.session import train as train_once
+from components.types import Preprocess
 
 
 def train(name: str) -> None:
@@ -31,8 +32,10 @@ def train(name: str) -> None:
     compute = choose(params.compute)
     start = tensorfile.load(paths.PRETRAINED / "backbone.safetensors") if kind.pretrained else None
 
+    preprocess = Preprocess.from_dict(jsonfile.read(paths.PRETRAINED / "model.json")["preprocess"])
+
     def make() -> Strategy:
-        backbone = build(params.backbone.name, size=params.prepare.size)
+        backbone = build(params.backbone.name, preprocess=preprocess)
         if start is not None:
             from_arrays(backbone, start)
         return kind(backbone, data.label_space, **hyper_parameters(competitor.hyper_parameters))
@@ -42,7 +45,9 @@ def train(name: str) -> None:
         "recipe": repr(recipe),
         "backbone": params.to_dict()["backbone"],
         "start": lineage.file_digest(paths.PRETRAINED / "backbone.safetensors") if start is not None else None,
+        "preprocess": preprocess.to_dict(),
         "data": lineage.folder_digest(paths.PREPARED),
+        "code": lineage.code_digest(*TRAINING_CODE),
     }
     say(f"{name}: {len(params.train.seeds)} seed(s) on {compute.describe()}")
     runs: dict[int, Trained] = {}
@@ -62,7 +67,9 @@ def train(name: str) -> None:
         metrics = quick_metrics(runs[seed].logits["val"], runs[seed].labels["val"])
         return metrics["val_accuracy"], -metrics["val_cross_entropy"]
 
-    best = max(runs, key=quality)  # of the seeds, too, validation chooses
+    # Of the seeds, too, validation chooses; but not for a strategy that uses no target label.
+    labelled = "target_labels" in catalogue.STRATEGIES[competitor.strategy].needs
+    best = max(runs, key=quality) if labelled else params.train.seeds[0]
     _write(name, params, runs, best, recipe, compute)
     for run in runs.values():
         run.checkpoint.clear()

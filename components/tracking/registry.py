@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 BUNDLE_TAG = "graft.bundle"
-ARTIFACTS = "bundle"
+
+
+def _artifacts(identity: str) -> str:
+    """Where a bundle lies among its run's artifacts: by itself, since one run may be exported more than once."""
+    return f"bundles/{identity[:16]}"
 
 
 def find_version(client: MlflowClient, name: str, identity: str) -> str | None:
@@ -48,7 +52,7 @@ def register(client: MlflowClient, name: str, run_id: str, folder: Path) -> str:
 
     image = TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3), "image")
     with _active(run_id):
-        mlflow.log_artifacts(str(folder), ARTIFACTS)
+        mlflow.log_artifacts(str(folder), _artifacts(identity))
         logged = mlflow.onnx.log_model(
             onnx.load(str(folder / facts["models"]["fp32"]["file"])),
             name="model",
@@ -94,8 +98,10 @@ def fetched(client: MlflowClient, name: str, version: str) -> Generator[Path]:
         raise GraftError(f"{name} has no version {version}; {choices(version, known)}") from None
     folder = Path(tempfile.mkdtemp(prefix="graft-"))
     try:
-        path = mlflow.artifacts.download_artifacts(f"runs:/{entry.run_id}/{ARTIFACTS}", dst_path=str(folder))
-        bundle.read(Path(path))
+        identity = entry.tags[BUNDLE_TAG]
+        path = mlflow.artifacts.download_artifacts(f"runs:/{entry.run_id}/{_artifacts(identity)}", dst_path=str(folder))
+        if bundle.identity(bundle.read(Path(path))) != identity:
+            raise GraftError(f"what MLflow keeps as version {version} of {name} is another bundle")
         yield Path(path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

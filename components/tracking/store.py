@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components import paths
 from components.errors import MachineError
+from components.filelock import locked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,22 +40,13 @@ def connect(root: Path, experiment: str) -> tuple[MlflowClient, str]:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
     own = None if os.environ.get(URI_VARIABLE) else artifacts(root).as_uri()
     mlflow.set_tracking_uri(uri(root))  # sets the variable too, so whether it was set is asked before
-    client = mlflow.MlflowClient()
     try:
-        with _alone(root):
+        # Several processes that open a fresh SQLite store at once leave it corrupt, and the client opens it.
+        with locked(root / paths.MLFLOW_STORE / "lock"):
+            client = mlflow.MlflowClient()
             found = client.get_experiment_by_name(experiment)
             if found is not None:
                 return client, found.experiment_id
             return client, client.create_experiment(experiment, artifact_location=own)
     except MlflowException as error:
         raise MachineError(f"MLflow at {uri(root)} does not answer: {str(error).splitlines()[0]}") from None
-
-
-@contextmanager
-def _alone(root: Path) -> Generator[None]:
-    """One process at a time: several that open a fresh SQLite store at once leave it corrupt."""
-    folder = root / paths.MLFLOW_STORE
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

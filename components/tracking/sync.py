@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import jsonfile, lineage, paths
+from components.deployment import bundle
 from components.evaluation.figures import confusion_figure
+from components.filelock import locked
 from components.tracking import store
 
 if TYPE_CHECKING:
@@ -39,14 +41,15 @@ def sync(root: Path, experiment: str) -> dict[str, str]:
     client, experiment_id = store.connect(root, experiment)
     evaluation = jsonfile.read(root / paths.EVALUATION)
     keys = {}
-    for row in evaluation["strategies"]:
-        name = row["strategy"]
-        folder = root / paths.MODELS / name
-        keys[name] = run_key(folder)
-        run_id = find_run(client, experiment_id, keys[name])
-        if run_id is None:
-            run_id = _log_training(client, experiment_id, root, folder, keys[name])
-        _log_results(client, run_id, root, row, evaluation)
+    with locked(root / paths.STATE / "sync.lock"):  # two at once would each make the run that the other does not see
+        for row in evaluation["strategies"]:
+            name = row["strategy"]
+            folder = root / paths.MODELS / name
+            keys[name] = run_key(folder)
+            run_id = find_run(client, experiment_id, keys[name])
+            if run_id is None:
+                run_id = _log_training(client, experiment_id, root, folder, keys[name])
+            _log_results(client, run_id, root, row, evaluation)
     return keys
 
 
@@ -118,7 +121,7 @@ def _log_results(client: MlflowClient, run_id: str, root: Path, row: Mapping, ev
 
 def _bundle_metrics(root: Path) -> dict[str, float]:
     benchmark = jsonfile.read(root / paths.BENCHMARK)
-    proof = jsonfile.read(root / paths.BUNDLE / "bundle.json")["parity"]
+    proof = jsonfile.read(root / paths.BUNDLE / bundle.FILE)["parity"]
     found = {}
     for row in benchmark["measurements"]:
         prefix = f"bundle_{row['precision']}_{row['provider']}"

@@ -15,8 +15,10 @@ from components.params import ComputeParams
 
 WORTH_IT = 1.25
 """bf16 is taken when it is this much faster than fp32. CPUs with bf16 units are about twice as fast, those that
-emulate it many times slower: no machine is near the line, so that noise in the measurement does not change the result
-of a training."""
+emulate it many times slower. A ratio between the two bounds below is noise, and measured again: the same machine must
+choose alike every time, or equal runs would end with different weights."""
+CLEARLY_NOT, CLEARLY = 0.8, 1.6
+TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,17 @@ def choose(params: ComputeParams) -> Compute:
     # Same machine, same bytes: cuDNN would otherwise pick algorithms by timing them.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    # fp32 means fp32: the exported model is held against these numbers, and TF32 keeps ten bits of them.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     return Compute(device, precision, threads)
 
 
 def _bf16_pays(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    layer = nn.Conv2d(32, 32, 3, padding=1).to(memory_format=torch.channels_last)
-    image = torch.ones(32, 32, 16, 16).to(memory_format=torch.channels_last)
+    layer = nn.Conv2d(128, 128, 3, padding=1).to(memory_format=torch.channels_last)
+    image = torch.ones(16, 128, 16, 16).to(memory_format=torch.channels_last)
     torch.set_num_threads(1)  # what a thread costs while it waits for another would drown the difference
 
     def cpu_seconds(enabled: bool) -> float:
@@ -75,6 +80,12 @@ def _bf16_pays(device: torch.device) -> bool:
 
     for enabled in (False, True):
         cpu_seconds(enabled)  # the first call of each kind compiles its kernels
-    rounds = [(cpu_seconds(False), cpu_seconds(True)) for _ in range(9)]
-    # The fastest round of each: what else the machine does can only slow one down.
-    return min(r[0] for r in rounds) > WORTH_IT * min(r[1] for r in rounds)
+    rounds: list[tuple[float, float]] = []
+    ratio = 1.0
+    for _ in range(TRIES):
+        rounds += [(cpu_seconds(False), cpu_seconds(True)) for _ in range(5)]
+        # The fastest round of each: what else the machine does can only slow one down.
+        ratio = min(r[0] for r in rounds) / min(r[1] for r in rounds)
+        if not CLEARLY_NOT < ratio < CLEARLY:
+            break
+    return ratio > WORTH_IT

@@ -70,7 +70,7 @@ def fit(
     if state is not None:
         strategy.load_state_dict(state["model"])
         updates.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
+        _set_rng(state["rng"])
         start = state["step"]
         history.extend(state["history"])
         log({"step": start, "resumed": 1.0})
@@ -109,11 +109,21 @@ def fit(
                     "step": done,
                     "model": strategy.state_dict(),
                     "optimizer": updates.state_dict(),
-                    "rng": torch.get_rng_state(),
+                    "rng": _rng(),
                     "history": history,
                 }
             )
     return history
+
+
+def _rng() -> dict[str, Any]:
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def _set_rng(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 def _due(done: int, recipe: Recipe) -> bool:
@@ -134,9 +144,9 @@ def _freeze_rest(strategy: Strategy, groups: list[dict]) -> list[nn.Module]:
 
 
 def _refuse_nan(means: dict[str, float], step: int, recipe: Recipe) -> None:
-    for term, value in means.items():
-        if not math.isfinite(value):
-            raise GraftError(
-                f"the loss term {term!r} is {value} at step {step}: the training diverged; "
-                f"try a smaller lr than {recipe.lr}"
-            )
+    wrong = {term: value for term, value in means.items() if not math.isfinite(value)}
+    if wrong:
+        terms = ", ".join(f"{term!r} is {value}" for term, value in wrong.items())
+        raise GraftError(
+            f"the loss term {terms} at step {step}: the training diverged; try a smaller lr than {recipe.lr}"
+        )

@@ -21,6 +21,9 @@ from components.training.compute import Compute
 from components.training.loop import History, fit
 from components.training.predict import predict, quick_metrics
 
+TRAINING_CODE = ("data", "backbones", "layers", "losses", "strategies", "training")
+"""Rooms whose code a training's result depends on: a checkpoint of other code is not gone on with."""
+
 
 @dataclass(frozen=True)
 class Trained:

@@ -23,6 +23,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from components.errors import DataError
+
 SIZE = 32  # pixels a side of a written image and of the bitmap whose ink is counted
 BLOCK = 4  # pixels a side of the blocks counted, so a scan is SIZE / BLOCK = 8 numbers a side
 INK = BLOCK * BLOCK  # a full block: the largest number in a scan
@@ -149,7 +151,7 @@ def _publish(root: Path, arguments: dict[str, str | int], write: Callable[[Path]
             if (root / STAMP).read_text() == stamp:
                 return
         elif any(root.iterdir()):
-            raise FileExistsError(f"{root} holds files that were not written by {__name__}; give another folder")
+            raise DataError(f"{root} holds files that Graft did not write: move them away, or name another folder")
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
         folder = Path(scratch) / "new"
