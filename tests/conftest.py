@@ -171,6 +171,7 @@ def picture() -> Callable[..., np.ndarray]:
     return make
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of a folder run in one process, one after another, because they share what was dear to set up."""
     here = Path(__file__).parent

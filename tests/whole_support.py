@@ -41,6 +41,8 @@ def small_workspace(root: Path) -> Path:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore"):
         shutil.copy(ROOT / name, root)
+    (root / "data/raw").mkdir(parents=True)
+    shutil.copy(ROOT / "data/raw/README.md", root / "data/raw")
     (root / ".dvc").mkdir()
     (root / ".dvc" / "config").write_text((ROOT / ".dvc" / "config").read_text() + "    no_scm = true\n")
     params = yaml.safe_load((ROOT / "params.yaml").read_text())

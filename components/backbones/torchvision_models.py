@@ -26,9 +26,7 @@ class TorchvisionBackbone(Backbone):
         import torchvision
 
         super().__init__()
-        if name not in torchvision.models.list_models(module=torchvision.models):
-            known = ["small_resnet", *torchvision.models.list_models(module=torchvision.models)]
-            raise ParamsError(f"backbone.name is {name!r}, which is no backbone; {choices(name, known)}")
+        _require_known(name)
         self.name = name
         self.model = torchvision.models.get_model(name, weights=None, **WITHOUT_AUXILIARY.get(name, {}))
         self.num_features = _remove_head(self.model)
@@ -87,11 +85,20 @@ def _remove_head(model: nn.Module) -> int:
     return last.in_features if isinstance(last, nn.Linear) else last.in_channels
 
 
+def _require_known(name: str) -> None:
+    import torchvision
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise ParamsError(f"backbone.name is {name!r}, which is no backbone; {choices(name, ['small_resnet', *known])}")
+
+
 def preprocess_of_weights(name: str, weights: str) -> Preprocess:
     """What the named weights' own transforms do, as our shape; the model's default ones where `weights` is no such name
     (weights trained here, or a file)."""
     import torchvision
 
+    _require_known(name)
     known = torchvision.models.get_model_weights(name)
     transforms: Any = known[weights if weights in known.__members__ else "DEFAULT"].transforms()
     return Preprocess(

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
+LONG_NAME = 20  # characters: a longer name goes on in the next line of its cell
+
 
 def rows(evaluation: Mapping, timings: Mapping[str, Mapping]) -> list[dict]:
     """Best first. `val` and `test` hold accuracy with the bounds of its interval, macro-F1, ECE and log loss."""
@@ -39,7 +41,14 @@ def table(leaderboard: list[dict]) -> Table:
         ("train", "right"),
     ):
         names = heading in ("strategy", "needs")  # may be long: they fold, the numbers stay whole
-        grid.add_column(heading, justify=justify, no_wrap=not names, overflow="fold" if names else "ellipsis")  # type: ignore[arg-type]
+        wide = max((len(row["strategy"]) for row in leaderboard), default=0) if heading == "strategy" else 0
+        grid.add_column(
+            heading,
+            justify=justify,  # type: ignore[arg-type]
+            min_width=min(wide, LONG_NAME) or None,
+            no_wrap=not names,
+            overflow="fold" if names else "ellipsis",
+        )
     for row in leaderboard:
         val, test = row["val"], row["test"]
         grid.add_row(

@@ -116,8 +116,8 @@ def _require_every_class(rows: list[dict], space: LabelSpace) -> None:
     sides = {row["split"] for row in rows if row["domain"] == "source"}
     if sides and sides != {"train", "val"}:
         raise DataError(
-            f"the source has only images for {' and '.join(sorted(sides))}, but train and val are needed: add images, or "
-            "change prepare.source_val_fraction or seed"
+            f"the source has images for {' and '.join(sorted(sides))} only, but both train and val are needed: "
+            "add images, or change prepare.source_val_fraction or seed"
         )
     for part in split.SPLITS:
         present = {row["label"] for row in rows if row["domain"] == "target" and row["split"] == part}

@@ -8,7 +8,7 @@ import torch
 import torchvision
 
 from components import tensorfile
-from components.backbones.build import build, from_arrays, load_weights, to_arrays
+from components.backbones.build import build, from_arrays, load_weights, preprocess_of, to_arrays
 from components.backbones.small_resnet import SmallResNet
 from components.backbones.torchvision_models import TorchvisionBackbone
 from components.errors import DataError, GraftError, MachineError, ParamsError
@@ -22,14 +22,19 @@ FAMILIES = (
 )  # fmt: skip
 
 
+def made(name: str, size: int):
+    """A backbone as `pretrain` makes it, for images stored at `size`."""
+    return build(name, preprocess=preprocess_of(name, "DEFAULT", size=size, interpolation="bilinear"))
+
+
 @pytest.fixture(scope="module")
 def squeezenet():
-    return build("squeezenet1_1", size=256)
+    return made("squeezenet1_1", 256)
 
 
 @pytest.mark.parametrize("name", CHEAP)
 def test_a_torchvision_model_gives_one_vector_for_each_image(name):
-    backbone = build(name, size=256).eval()
+    backbone = made(name, 256).eval()
     with torch.no_grad():
         features = backbone(torch.randn(2, 3, 224, 224))
     assert features.shape == (2, backbone.num_features)
@@ -51,19 +56,19 @@ def test_every_family_fits_the_contract(name):
 
 
 def test_small_resnet_is_built_at_the_stored_size():
-    assert build("small_resnet", size=20).preprocess.size == 20
+    assert made("small_resnet", 20).preprocess.size == 20
 
 
 def test_an_unknown_name_is_refused_with_a_suggestion():
     with pytest.raises(ParamsError, match=r"backbone\.name is 'resnet81'.*did you mean 'resnet18'"):
-        build("resnet81", size=256)
+        made("resnet81", 256)
     with pytest.raises(ParamsError, match="small_resnet"):
-        build("smal_resnet", size=32)
+        made("smal_resnet", 32)
 
 
 def test_another_size_is_refused_with_the_right_one():
     with pytest.raises(ParamsError, match=r"prepare\.size is 32.*set prepare\.size to 256"):
-        build("squeezenet1_1", size=32)
+        made("squeezenet1_1", 32)
 
 
 def _full_model(seed: int = 3) -> torch.nn.Module:
@@ -83,7 +88,7 @@ def _file(folder, kind: str, state: dict) -> str:
 @pytest.mark.parametrize("kind", ["pth", "pt", "safetensors"])
 def test_a_file_of_torchvision_s_own_model_is_loaded_without_its_head(kind, tmp_path):
     full = _full_model()
-    backbone = build("squeezenet1_1", size=256)
+    backbone = made("squeezenet1_1", 256)
     load_weights(backbone, _file(tmp_path, kind, full.state_dict()))
     body = full.features.state_dict()
     assert all(torch.equal(value, body[key]) for key, value in backbone.model.features.state_dict().items())
@@ -151,7 +156,7 @@ def test_named_weights_come_from_the_local_cache(tmp_path, monkeypatch):
     path.parent.mkdir(parents=True)
     full = _full_model(seed=4)
     torch.save(full.state_dict(), path)
-    backbone = build("squeezenet1_1", size=256)
+    backbone = made("squeezenet1_1", 256)
     load_weights(backbone, "IMAGENET1K_V1")
     body = full.features.state_dict()
     assert all(torch.equal(value, body[key]) for key, value in backbone.model.features.state_dict().items())

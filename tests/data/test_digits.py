@@ -57,7 +57,7 @@ def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "thesis.txt").write_text("years of work")
-    with pytest.raises(DataError, match="not written by"):
+    with pytest.raises(DataError, match="files that Graft did not write"):
         digits.handwritten(folder)
     assert (folder / "thesis.txt").read_text() == "years of work"
     assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]

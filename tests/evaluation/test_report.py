@@ -157,7 +157,7 @@ def test_the_table_fits_a_hundred_columns_with_nothing_cut_off(names, accuracy):
     assert "…" not in text
     for name in names:
         assert name in text
-    for part in (f"{accuracy:.1%}", "12345.6 s", "95 % interval", "macro F1", "unlabelled"):
+    for part in (f"{accuracy:.1%}", "12345.6 s", "interval", "macro F1", "unlabelled"):
         assert part in text, part
 
 

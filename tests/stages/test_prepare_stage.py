@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from components import lineage, paths
+from components import jsonfile, lineage, paths
 from components.data import prepared
 from components.errors import DataError, GraftError
 from components.stages.prepare import prepare
@@ -203,7 +203,8 @@ def test_a_file_name_that_is_no_text_does_not_end_the_run(workspace):
         prepare()
     except GraftError:
         return  # refusing it by name is fine too
-    assert len(prepared.read(paths.PREPARED).target.paths) == 90
+    assert len(prepared.read(paths.PREPARED).target.paths) == 89
+    assert "caf" in jsonfile.read(paths.PREPARED / "problems.json")["target"]["unreadable"][0]
 
 
 def test_the_built_in_digits(tmp_path, monkeypatch, capsys):

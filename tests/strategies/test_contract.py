@@ -77,7 +77,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(name, toy,
 @every_strategy
 def test_comes_back_from_its_folder_with_the_same_logits(name, toy, tmp_path):
     def make() -> Strategy:
-        return catalogue.load(name)(build("small_resnet", size=16), toy.label_space)
+        return catalogue.load(name)(build("small_resnet", preprocess=SmallResNet(size=16).preprocess), toy.label_space)
 
     strategy = _train(make, toy, SHORT, tmp_path / "checkpoints").strategy
     tensorfile.save(tmp_path / "model.safetensors", to_arrays(strategy))

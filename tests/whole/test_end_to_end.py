@@ -114,7 +114,7 @@ print(json.dumps({
 
 def test_nothing_is_written_beside_the_places_that_git_ignores(runs: Runs) -> None:
     """Above all no ./mlruns, MLflow's default."""
-    copied = {"components", "flows", "graft", "params.yaml", "dvc.yaml", ".dvc", ".dvcignore"}
+    copied = {"components", "data", "flows", "graft", "params.yaml", "dvc.yaml", ".dvc", ".dvcignore"}
     ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines() if line.startswith("/")}
     made = {entry.name for entry in runs.workspace.iterdir()} - copied
     assert made - ignored == {"dvc.lock"}
