@@ -183,7 +183,7 @@ class ExportParams(Section):
 
 @dataclass(frozen=True)
 class BenchmarkParams(Section):
-    """`batch_sizes` to time; `seconds` spent on each, for each provider that loads on this machine."""
+    """`batch_sizes` to time; `seconds` spent on each; `providers`: cpu, cuda, or auto for all that this machine has."""
 
     batch_sizes: tuple[int, ...] = (1, 32)
     seconds: float = 1.0

@@ -40,12 +40,17 @@ TEMPORARY = {
 """Services that have nothing to do for one run. The one that records task runs stays."""
 
 
+def home(root: Path) -> str:
+    """Where Prefect keeps its database: the workspace's own folder, unless PREFECT_HOME says otherwise."""
+    return os.environ.get("PREFECT_HOME") or str((root / paths.PREFECT_HOME).resolve())
+
+
 class Api:
     """Starts with the object, is ready after `wait`, ends with the `with` block. To be made before prefect is
     imported."""
 
     def __init__(self, root: Path) -> None:
-        os.environ["PREFECT_HOME"] = os.environ.get("PREFECT_HOME", str((root / paths.PREFECT_HOME).resolve()))
+        os.environ["PREFECT_HOME"] = home(root)
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
         self._process: subprocess.Popen | None = None
@@ -57,9 +62,9 @@ class Api:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        home = Path(os.environ["PREFECT_HOME"])
-        home.mkdir(parents=True, exist_ok=True)
-        self._log = home / "server.log"
+        folder = Path(os.environ["PREFECT_HOME"])
+        folder.mkdir(parents=True, exist_ok=True)
+        self._log = folder / "server.log"
         server = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         with self._log.open("w") as log:
             self._process = subprocess.Popen(

@@ -56,9 +56,11 @@ def status() -> None:
 
     root = Path()
     params.load(root)
-    waiting = driver.to_do(root)
+    waiting = set(driver.to_do(root))
     grid = Table("stage", "state")
-    for stage in graph.read(root):
+    for stage in graph.read(root):  # each comes after those it needs
+        if waiting.intersection(stage.needs):
+            waiting.add(stage.address)
         grid.add_row(stage.address, "to run" if stage.address in waiting else "up to date")
     grid.add_row("promote", "to run" if waiting else "up to date")
     out.print(grid)
@@ -112,9 +114,11 @@ def ui(
     prefect_port: Annotated[int, typer.Option(help="Port of Prefect.")] = 4200,
 ) -> None:
     """Open MLflow and Prefect on loopback, until Ctrl-C."""
+    from components import params
     from graft import ui as servers
 
-    servers.serve(Path(), mlflow_port=mlflow_port, prefect_port=prefect_port, say=out.print)
+    experiment = params.load(Path()).promote.registered_model
+    servers.serve(Path(), experiment, mlflow_port=mlflow_port, prefect_port=prefect_port, say=out.print)
 
 
 @app.command()

@@ -18,7 +18,7 @@ from flows import server, supervise
 START_TIMEOUT_S = 120
 
 
-def serve(root: Path, *, mlflow_port: int, prefect_port: int, say: Callable[[str], None]) -> None:
+def serve(root: Path, experiment: str, *, mlflow_port: int, prefect_port: int, say: Callable[[str], None]) -> None:
     """Starts both servers, says where they are, and stays until it is interrupted; then both end.
 
     Raises MachineError naming the server that does not come up.
@@ -27,7 +27,7 @@ def serve(root: Path, *, mlflow_port: int, prefect_port: int, say: Callable[[str
         **os.environ,
         **server.QUIET,
         "PREFECT_SERVER_UI_ENABLED": "true",
-        "PREFECT_HOME": os.environ.get("PREFECT_HOME", str((root / paths.PREFECT_HOME).resolve())),
+        "PREFECT_HOME": server.home(root),
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
     address = ["--host", "127.0.0.1", "--port"]
@@ -35,9 +35,15 @@ def serve(root: Path, *, mlflow_port: int, prefect_port: int, say: Callable[[str
     mlflow += ["--default-artifact-root", store.artifacts(root).as_uri()]
     prefect = ["prefect", "server", "start", *address, str(prefect_port)]
     (root / paths.STATE).mkdir(exist_ok=True)
+    servers = [("MLflow", mlflow, mlflow_port), ("Prefect", prefect, prefect_port)]
+    if store.uri(root).startswith(("http://", "https://")):
+        say(f"MLflow: {store.uri(root)} (from {store.URI_VARIABLE})")
+        servers = servers[1:]
+    else:
+        store.connect(root, experiment)  # makes a fresh store while no one else does
     running = []
     try:
-        for name, command, port in (("MLflow", mlflow, mlflow_port), ("Prefect", prefect, prefect_port)):
+        for name, command, port in servers:
             log = (root / paths.STATE / f"{name.lower()}.log").open("w")
             process = subprocess.Popen(
                 supervise.command([sys.executable, "-m", *command]),

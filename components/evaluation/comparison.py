@@ -13,6 +13,7 @@ from components.evaluation.intervals import mean_interval, paired_interval
 from components.params import EvaluateParams
 
 BASELINE = "from_scratch"
+"""The strategy that every transfer has to beat."""
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,16 @@ def lead(
     }
 
 
-def verdict(chosen: str, entry: dict, leads: list[dict]) -> str:
+def verdict(chosen: str, entry: dict, leads: list[dict], baseline: str | None = BASELINE) -> str:
     """Two sentences for a reader in a hurry: which strategy won, and whether transfer beat training from scratch."""
     test = entry["test"]
     first = (
         f"{chosen} was chosen on the validation images and answers {test['accuracy']:.1%} of the test images correctly "
         f"({test['low']:.1%} to {test['high']:.1%})."
     )
-    if chosen == BASELINE:
+    if chosen == baseline:
         return f"{first} No transfer did better on validation than training from scratch."
-    against = next((item for item in leads if item["strategy"] == chosen and item["over"] == BASELINE), None)
+    against = next((item for item in leads if item["strategy"] == chosen and item["over"] == baseline), None)
     if against is None:
         return f"{first} There is no {BASELINE} entry to compare transfer with."
     points = f"{100 * against['difference']:+.1f} points ({100 * against['low']:+.1f} to {100 * against['high']:+.1f})"

@@ -11,6 +11,7 @@ import onnxruntime
 from components import machine
 from components.errors import MachineError, choices
 
+OPTIONS = {"cpu": {}, "cuda": {"use_tf32": "0"}}  # fp32 means fp32: TF32 would keep ten bits of it
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -23,11 +24,17 @@ def resolve(provider: str) -> str:
     return provider
 
 
+def present() -> list[str]:
+    """The providers that this machine should have: "cpu", and "cuda" where there is an NVIDIA GPU."""
+    return ["cpu", "cuda"] if machine.gpus() else ["cpu"]
+
+
 def open_session(
     model: bytes | str, provider: str = "auto", threads: int | None = None
 ) -> onnxruntime.InferenceSession:
     """Loads a model. Raises MachineError when the provider asked for is not the one that runs it."""
-    wanted = PROVIDERS[resolve(provider)]
+    name = resolve(provider)
+    wanted = PROVIDERS[name]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or machine.physical_cores()
     options.log_severity_level = 3
@@ -36,7 +43,7 @@ def open_session(
             raise MachineError("provider 'cuda' was asked for, but the driver reports no NVIDIA GPU here")
         if hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
-    session = onnxruntime.InferenceSession(model, options, providers=[wanted])
+    session = onnxruntime.InferenceSession(model, options, providers=[(wanted, OPTIONS[name])])
     if session.get_providers()[0] != wanted:
         raise MachineError(
             f"onnxruntime {onnxruntime.__version__} cannot load {wanted} here; `graft doctor` shows what is missing"

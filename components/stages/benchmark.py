@@ -12,7 +12,7 @@ from components import params as parameters
 from components.data import prepared
 from components.deployment import bundle, timing
 from components.inference.predictor import Predictor
-from components.inference.session import resolve
+from components.inference.session import present, resolve
 from components.stages.command import main, say
 
 
@@ -21,7 +21,7 @@ def benchmark() -> None:
     options = parameters.load(Path()).benchmark
     facts = bundle.read(paths.BUNDLE)
     pixels = prepared.read(paths.PREPARED).target.pixels
-    providers = list(dict.fromkeys(resolve(name) for name in options.providers))
+    providers = present() if options.providers == ("auto",) else list(dict.fromkeys(map(resolve, options.providers)))
     rows = []
     for precision, entry in facts["models"].items():
         for provider in providers:

@@ -28,10 +28,10 @@ def evaluate() -> None:
         raise DataError("the strategies were trained on different data: run the pipeline again")
 
     ranked, leads = compare(entries, params.evaluate, params.seed)
-    if BASELINE in entries:  # every transfer against none, whoever won
-        leads += [
-            lead(entries, name, BASELINE, params.evaluate, params.seed) for name in ranked[1:] if name != BASELINE
-        ]
+    baseline = next((name for name in ranked if facts[name]["strategy"] == BASELINE), None)
+    if baseline is not None and baseline != ranked[0]:  # every transfer against none, whoever won
+        others = [name for name in ranked[1:] if name != baseline]
+        leads += [lead(entries, name, baseline, params.evaluate, params.seed) for name in others]
     rows = []
     for name in ranked:
         fact = facts[name]
@@ -54,7 +54,7 @@ def evaluate() -> None:
                 "confusion": counts.tolist(),
             }
         )
-    text = verdict(ranked[0], rows[0], leads)
+    text = verdict(ranked[0], rows[0], leads, baseline)
     jsonfile.write(
         paths.EVALUATION,
         {

@@ -40,13 +40,15 @@ class LinearProbe(Strategy):
     @torch.no_grad()
     def finish(self, data: Data) -> None:
         features, labels = self._features(data.batches("target"))
-        held_out, answers = self._features(data.split("val"))
+        held_out, held_out_labels = self._features(data.split("val"))
         for task, size in self.label_space.sizes().items():
             solutions = [ridge(features, F.one_hot(labels[task], size).double(), l2) for l2 in self.l2]
             losses = []
             for weight, bias in solutions:
                 logits = held_out @ weight.T + bias
-                losses += [(F.cross_entropy(scale * logits, answers[task]), scale, weight, bias) for scale in SCALES]
+                losses += [
+                    (F.cross_entropy(scale * logits, held_out_labels[task]), scale, weight, bias) for scale in SCALES
+                ]
             _, scale, weight, bias = min(losses, key=lambda loss: loss[0].item())
             head = self.heads[task]
             assert isinstance(head, nn.Linear)
@@ -63,8 +65,8 @@ class LinearProbe(Strategy):
         return torch.cat(features), {task: torch.cat([part[task] for part in labels]) for task in labels[0]}
 
 
-def ridge(features: Tensor, answers: Tensor, l2: float) -> tuple[Tensor, Tensor]:
-    """features [n, D], answers [n, C] -> weight [C, D] and bias [C] of the ridge regression in the module's head.
+def ridge(features: Tensor, one_hot: Tensor, l2: float) -> tuple[Tensor, Tensor]:
+    """features [n, D], one_hot [n, C] -> weight [C, D] and bias [C] of the ridge regression in the module's head.
 
     Features are standardised inside; the solution is given for the features as they come. A constant feature gets no
     weight.
@@ -72,7 +74,7 @@ def ridge(features: Tensor, answers: Tensor, l2: float) -> tuple[Tensor, Tensor]
     mean, std = features.mean(0), features.std(0, correction=0)
     std = torch.where(std > 1e-12, std, torch.inf)
     x = (features - mean) / std
-    offset = answers.mean(0)
+    offset = one_hot.mean(0)
     gram = x.T @ x + len(x) * l2 * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-    weight = torch.linalg.solve(gram, x.T @ (answers - offset)).T / std
+    weight = torch.linalg.solve(gram, x.T @ (one_hot - offset)).T / std
     return weight, offset - weight @ mean

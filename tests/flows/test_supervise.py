@@ -84,3 +84,13 @@ def test_sigterm_to_the_supervisor_ends_the_command(tmp_path: Path) -> None:
         process.terminate()
         assert process.wait(2 * supervise.GRACE_S + 10) == supervise.STOPPED
     assert all_gone(running, 1)
+
+
+def test_what_a_command_started_does_not_outlive_it_when_it_is_killed(tmp_path: Path) -> None:
+    """As when the system kills `dvc` and leaves the stage."""
+    file = tmp_path / "pids"
+    with start(file) as process:
+        leader, child = pids(file)
+        os.kill(leader, signal.SIGKILL)
+        assert process.wait(2 * supervise.GRACE_S + 10) == 128 + signal.SIGKILL
+    assert all_gone([leader, child], 1)
