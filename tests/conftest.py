@@ -169,11 +169,3 @@ def picture() -> Callable[..., np.ndarray]:
         return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
     return make
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a folder run in one process, one after another, because they share what was dear to set up."""
-    here = Path(__file__).parent
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(here).parts[0]))

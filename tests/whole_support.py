@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 GRAFT = [sys.executable, "-m", "graft"]
 
 
@@ -82,3 +84,10 @@ def start(root: Path, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(
         [*GRAFT, *arguments], cwd=root, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
+
+
+def commands() -> list[str]:
+    """Every command of the README's shell blocks, comments cut off."""
+    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return list(dict.fromkeys(line for line in lines if line))

@@ -28,6 +28,7 @@ stages:
 """
 WORK = """
 import os, sys, time
+
 name, seconds = sys.argv[1], float(sys.argv[2])
 os.makedirs("out", exist_ok=True); os.makedirs("notes", exist_ok=True)
 with open(f"notes/{name}.{os.getpid()}", "w") as note: note.write(str(time.time()))

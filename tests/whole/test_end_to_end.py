@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -11,8 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from whole_support import GRAFT, ROOT, Runs, environment
+from whole_support import GRAFT, README, ROOT, Runs, commands, environment
 
+# Needs git, which the test's workspace is without: what it prints there says so.
+NEEDS_GIT = {"dvc params diff"}
 TIMED = ("timings/", "reports/benchmark.json", "reports/leaderboard.json", "reports/index.html")
 
 
@@ -193,3 +197,21 @@ def test_dvc_shows_the_metrics(runs: Runs) -> None:
         cwd=runs.workspace, env=environment(), text=True, capture_output=True, check=True,
     )  # fmt: skip
     assert "chosen" in shown.stdout
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if not c.startswith(("make ", "source "))])
+def test_the_command_works(runs: Runs, command: str) -> None:
+    told = subprocess.run(
+        shlex.split(command), cwd=runs.workspace, env=environment(), capture_output=True, text=True, timeout=120
+    )
+    if command in NEEDS_GIT:
+        assert "Git" in told.stdout + told.stderr
+    else:
+        assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_every_file_the_readme_names_is_there_or_made_by_a_run(runs: Runs) -> None:
+    named = re.findall(r"`((?:components|flows|graft|benchmarks|reports|models)/[\w./]*)`", README)
+    assert len(named) > 10
+    for name in named:
+        assert (ROOT / name).exists() or (runs.workspace / name).exists(), name
