@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,15 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
+from components.backbones.small_resnet import SmallResNet
 from components.data import images
 from components.data.streams import crop, normalise
-from components.deployment.onnx_export import METADATA, OPSET
+from components.deployment.onnx_export import METADATA, OPSET, export
+from components.inference.predictor import Predictor
+from components.strategies.fine_tune import FineTune
+from components.types import LabelSpace
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,7 +31,6 @@ def session(exported):
 
 def _torch_logits(strategy, picture: np.ndarray) -> np.ndarray:
     """The path of training: resized by Pillow to the stored size, cropped and normalised by the streams."""
-    from PIL import Image
 
     preprocess = strategy.backbone.preprocess
     stored = images.fit(Image.fromarray(picture), resize=preprocess.resize, size=preprocess.resize)
@@ -147,3 +152,22 @@ def test_several_tasks_have_outputs_of_their_own(to_export, export_bytes, pictur
     for task in ("shape", "colour"):
         found = session.run([f"logits_{task}"], {"image": pixels[None]})[0]
         np.testing.assert_allclose(found, expected[task].numpy(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_the_graph_resizes_as_pillow_does(interpolation, tmp_path):
+    torch.manual_seed(0)
+    backbone = SmallResNet((8, 8, 16))
+    backbone.preprocess = replace(backbone.preprocess, interpolation=interpolation)
+    strategy = FineTune(backbone, LabelSpace({"label": ("a", "b", "c")})).eval()
+    facts = {"classes": strategy.label_space.classes, "preprocess": backbone.preprocess.to_dict()}
+    (tmp_path / "model.onnx").write_bytes(export(strategy, facts))
+    predictor = Predictor(tmp_path / "model.onnx", provider="cpu")
+    coarse = np.random.default_rng(0).integers(0, 256, (15, 10, 3), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize((61, 40), Image.Resampling.BICUBIC)
+    image.save(tmp_path / "image.png")
+    on_host = predictor.run(predictor.pixels(tmp_path / "image.png")[None])["logits"]
+    in_graph = predictor.run(np.asarray(image)[None])["logits"]
+    other = images.fit(image, 32, 32, "bicubic" if interpolation == "bilinear" else "bilinear")
+    assert np.abs(on_host - in_graph).max() < 1e-3
+    assert np.abs(predictor.run(other[None])["logits"] - in_graph).max() > 2e-3
