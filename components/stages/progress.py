@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ def reporter(name: str, steps: int) -> Callable[[dict[str, float]], None]:
         bar = Progress(transient=True)
         task = bar.add_task(name, total=steps)
         bar.start()
+        atexit.register(bar.stop)  # a training that fails must give the cursor back
 
     def log(record: dict[str, float]) -> None:
         nonlocal told

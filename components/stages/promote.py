@@ -49,8 +49,9 @@ def _promote(root: Path, params: Params) -> None:
     gain = _gain(params)
     decision = promotion.decide(gain, min_gain=params.promote.min_gain)
     if paths.CHAMPION.exists() and bundle.identity(bundle.read(paths.CHAMPION)) == identity:
-        # A promotion that was killed after its files were in place: what is left is to tell the registry and the log.
-        decision = promotion.Decision(True, "finished a promotion that had been interrupted")
+        # As after a promotion that was killed when its files were in place: the registry and the log are still to be
+        # told.
+        decision = promotion.Decision(True, "it is the champion's own bundle")
 
     from components.tracking import registry, store, sync
 
