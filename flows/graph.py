@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import threading
 from collections.abc import Generator
@@ -13,6 +15,8 @@ from typing import Any
 from components.errors import GraftError
 
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+
+_log = logging.getLogger(__name__)
 
 _one_at_a_time = threading.Lock()
 """DVC's locks tell processes apart, not threads: two threads of one process would walk past them."""
@@ -35,10 +39,46 @@ def _repository(root: Path) -> Generator[Any]:
 
     with _one_at_a_time:
         try:
-            with Repo(str(root), _wait_for_lock=True) as repo:
+            with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+                _mend(repo)
                 yield repo
         except DvcException as error:
             raise GraftError(f"DVC: {error}") from None
+
+
+def _mend(repo: Any) -> None:
+    """Sets aside what a kill cut short: DVC rewrites both its files in place, and refuses to work with a torn one.
+
+    Safe while other DVC processes run, because they write both under the lock that is held here. Nothing is lost: the
+    first says which processes are busy, and what the second says comes back out of DVC's run cache.
+    """
+    from dvc.dvcfile import LOCK_FILE, Lockfile
+    from dvc.rwlock import RWLOCK_FILE
+    from dvc.utils.serialize import ParseError
+    from dvc.utils.strictyaml import YAMLValidationError
+
+    busy = Path(repo.tmp_dir, RWLOCK_FILE)
+    try:
+        json.loads(busy.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        busy.unlink()
+    lock = Path(repo.root_dir, LOCK_FILE)
+    try:
+        whole = _names_its_hashes(Lockfile(repo, str(lock)).load())
+    except (ParseError, YAMLValidationError):
+        whole = False
+    if not whole:
+        aside = lock.replace(lock.with_name(f"{LOCK_FILE}.torn"))
+        _log.warning("%s was cut short by a kill: set aside as %s, rebuilt from DVC's cache", lock.name, aside.name)
+
+
+def _names_its_hashes(lock: dict[str, Any]) -> bool:
+    """False if a `hash: md5` ends too early: the one cut that DVC takes for valid and then fails on."""
+    stages = lock.get("stages", {}).values()
+    entries = [entry for stage in stages for kind in ("deps", "outs") for entry in stage.get(kind) or ()]
+    return all(entry.get("hash", "md5") == "md5" for entry in entries)
 
 
 def read(root: Path) -> list[Stage]:
@@ -60,7 +100,7 @@ def read(root: Path) -> list[Stage]:
 
 def changed(root: Path, address: str | None = None) -> list[str]:
     """Addresses of stages that are not up to date, of all or of the one asked about."""
-    with _repository(root) as repo, repo.lock:
+    with _repository(root) as repo:
         stages = [stage for stage in repo.index.stages if stage.cmd and address in (None, _address(stage))]
         return sorted(_address(stage) for stage in stages if stage.status(check_updates=True))
 

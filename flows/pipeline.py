@@ -77,7 +77,8 @@ def _worth_retrying(task: object, run: TaskRun, state: State) -> bool:
 def run_stage(root: Path, stage: graph.Stage, slots: Slots, force: bool) -> State | None:
     """Brings one stage up to date; shown as cached when it was."""
     say = _teller(stage.address)
-    if not force and not graph.changed(root, stage.address):
+    outdated = graph.changed(root, stage.address)  # asked even when forced: it mends what a kill has torn
+    if not outdated and not force:
         say("up to date")
         return Completed(name="Cached", message="unchanged according to dvc.lock")
     with slots.take(accelerator=bool(stage.meta.get("accelerator"))) as environment:

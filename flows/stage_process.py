@@ -20,6 +20,7 @@ NOISE = re.compile(
     r"Use `dvc push`|Stage '.*' didn't change|\s*git add |\s*dvc config |$)"
 )
 BUSY = "is busy, it is being blocked by"
+TORN = "Unable to read RWLock-file"
 
 
 class StageFailed(StageError):
@@ -79,12 +80,13 @@ def run(
 
 
 def is_transient(code: int, lines: list[str]) -> bool:
-    """A stage that was killed (out of memory, a node that went away) or found DVC busy may succeed on a retry. A wrong
-    parameter, a missing GPU, a refused model or a bug will not."""
+    """A stage that was killed (out of memory, a node that went away) may succeed on a retry, and so may one that found
+    DVC busy, or DVC's own files torn by another's kill (`graph` mends them). A wrong parameter, a missing GPU, a
+    refused model or a bug will not."""
     text = "\n".join(lines)
     inner = re.search(r"exited with (-?\d+)", text)
     status = int(inner.group(1)) if inner else code
-    return status < 0 or status > 128 or BUSY in text
+    return status < 0 or status > 128 or BUSY in text or TORN in text
 
 
 def _explain(address: str, code: int, lines: list[str]) -> str:

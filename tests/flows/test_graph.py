@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from flows import graph
 
 ROOT = Path(__file__).resolve().parents[2]
 
+CUT_EVERY = 13  # bytes; every one of them was tried once
 FAN = """
 stages:
   a: {cmd: echo a > a, outs: [a]}
@@ -50,6 +53,24 @@ def test_a_broken_graph_is_one_clear_error(workspace) -> None:
     root = workspace("stages:\n  a: {cmd: echo, outs: [x]}\n  b: {cmd: echo, outs: [x]}\n")
     with pytest.raises(GraftError, match=r"DVC: .*x"):
         graph.read(root)
+
+
+def test_files_that_a_kill_cut_short_are_mended_wherever_they_were_cut(workspace) -> None:
+    root = workspace(FAN)
+    (root / "b").mkdir()
+    reproduce = [sys.executable, "-m", "dvc", "repro", "-q"]
+    subprocess.run(reproduce, cwd=root, check=True)
+    lock, busy = root / "dvc.lock", root / ".dvc" / "tmp" / "rwlock"
+    whole = lock.read_bytes()
+    assert graph.changed(root) == []
+    assert not list(root.glob("*.torn")), "a whole file was set aside"
+    for cut in range(0, len(whole), CUT_EVERY):
+        lock.write_bytes(whole[:cut])
+        busy.write_text('{"write": {"/some'[: cut % 17])
+        assert graph.changed(root) or cut > len(whole) - 50, "half a lock says that all is up to date"
+    subprocess.run(reproduce, cwd=root, check=True)
+    assert graph.changed(root) == []
+    assert yaml.safe_load(lock.read_text()) == yaml.safe_load(whole)
 
 
 def test_the_pipelines_graph_is_the_documented_one(tmp_path: Path) -> None:

@@ -92,6 +92,15 @@ def test_a_stage_that_is_killed_is_run_again(pipeline, workspace) -> None:
     assert (root / "out").read_text() == "done"
 
 
+def test_a_flow_goes_on_where_dvcs_own_files_were_left_torn(pipeline, workspace) -> None:
+    root = workspace("stages:\n  copy: {cmd: cp params.yaml out, deps: [params.yaml], outs: [out]}\n")
+    assert pipeline(str(root), promotion=False) == {"copy": "Completed"}
+    (root / "dvc.lock").write_bytes((root / "dvc.lock").read_bytes()[:40])
+    (root / ".dvc" / "tmp" / "rwlock").write_text('{"wri')
+    assert pipeline(str(root), promotion=False) == {"copy": "Cached"}, "it was run again, though DVC's cache has it"
+    assert set(lock(root)) == {"copy"}
+
+
 def test_a_failing_stage_is_named_explained_and_not_retried_and_others_finish(pipeline, workspace) -> None:
     root = workspace(
         "stages:\n"
@@ -128,6 +137,7 @@ def test_a_flow_killed_in_the_middle_leaves_no_orphan_and_no_corrupt_lock_and_th
     flow.wait()
     running = [int(note.name.split(".")[1]) for note in (root / "notes").iterdir()]
     assert all_gone(running, within_s=15), "a stage outlived its flow"
+    graph.changed(root)  # mends what the kill has torn
     finished = set(lock(root)) if (root / "dvc.lock").exists() else set()
     states = pipeline(str(root), promotion=False)
     assert set(lock(root)) == {f"work@{i}" for i in range(1, 9)} | {"join"}
@@ -143,6 +153,7 @@ def test_a_flow_killed_in_the_middle_leaves_no_orphan_and_no_corrupt_lock_and_th
         (["ERROR: failed to reproduce 'a': failed to run: x, exited with -9"], True),
         (["ERROR: failed to reproduce 'a': failed to run: x, exited with 137"], True),
         (["ERROR: '/x/out' is busy, it is being blocked by:"], True),
+        (["ERROR: Unable to read RWLock-file '.dvc/tmp/rwlock'. JSON structure is corrupted"], True),
     ],
 )
 def test_only_what_a_second_try_may_mend_is_tried_again(lines: list[str], transient: bool) -> None:
