@@ -70,7 +70,11 @@ def test_files_that_a_kill_cut_short_are_mended_wherever_they_were_cut(workspace
         assert graph.changed(root) or cut > len(whole) - 50, "half a lock says that all is up to date"
     subprocess.run(reproduce, cwd=root, check=True)
     assert graph.changed(root) == []
-    assert yaml.safe_load(lock.read_text()) == yaml.safe_load(whole)
+    assert hashes(lock.read_bytes()) == hashes(whole)
+
+
+def hashes(lock: bytes) -> dict[str, list[str]]:
+    return {name: [out["md5"] for out in stage["outs"]] for name, stage in yaml.safe_load(lock)["stages"].items()}
 
 
 def test_the_pipelines_graph_is_the_documented_one(tmp_path: Path) -> None:
