@@ -7,7 +7,7 @@ Shapes: B images in a batch, C classes of a task, D features, H and W pixels.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,10 +38,25 @@ class Pairs(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """A few-shot task: classify `query` given `support`."""
+    """A few-shot task: classify `query` given `support`.
+
+    Labels count the episode's own classes, 0 to n_way - 1; images lie class by class: n_way * k_shot in the support,
+    n_way * n_query in the query.
+    """
 
     support: Labelled
     query: Labelled
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Out of which images, and how, episodes and pairs are drawn: `n_way` classes, `k_shot` support and `n_query` query
+    images of each. Pairs fill a batch, half of them of one class."""
+
+    domain: Literal["source", "target"] = "source"
+    n_way: int = 5
+    k_shot: int = 5
+    n_query: int = 10
 
 
 Outputs = dict[str, "Tensor"]
@@ -78,7 +93,8 @@ class Preprocess:
 class LabelSpace:
     """The tasks of a data set and the class names of each, in the order of the logits.
 
-    `descriptions`: for zero-shot classes, task name -> one vector for each class.
+    `descriptions`: for zero-shot classes, task name -> one vector for each class, as long as each other. The first task
+    is the one that strategies are compared by.
     """
 
     classes: dict[str, tuple[str, ...]]
@@ -86,3 +102,20 @@ class LabelSpace:
 
     def sizes(self) -> dict[str, int]:
         return {task: len(names) for task, names in self.classes.items()}
+
+    def only(self, task: str) -> LabelSpace:
+        """This task alone."""
+        descriptions = {task: self.descriptions[task]} if self.descriptions and task in self.descriptions else None
+        return LabelSpace({task: self.classes[task]}, descriptions)
+
+    def to_dict(self) -> dict:
+        return {"classes": self.classes, "descriptions": self.descriptions}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> LabelSpace:
+        """The inverse of `to_dict`, also after a way through JSON."""
+        vectors = fields.get("descriptions")
+        return cls(
+            {task: tuple(names) for task, names in fields["classes"].items()},
+            vectors and {task: tuple(tuple(vector) for vector in rows) for task, rows in vectors.items()},
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -14,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from components.backbones.base import Backbone
 from components.backbones.small_resnet import SmallResNet
 from components.data import prepared
 from components.params import Recipe
@@ -21,12 +23,16 @@ from components.strategies import catalogue
 from components.strategies.base import Strategy
 from components.strategies.fine_tune import FineTune
 from components.strategies.source_only import SourceOnly
+from components.strategies.teacher import Teacher
 from components.training import session
 from components.training.compute import Compute
 from components.types import TASK, LabelSpace, Preprocess
 
 SIZE = 16
+EPISODES = {"n_way": 4, "k_shot": 3, "n_query": 3}
 CLASSES = ("horizontal", "rising", "vertical", "falling")
+DESCRIPTIONS = ((1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (-1.0, 0.0, 0.0), (0.0, -1.0, 1.0))
+"""Of each class: cosine and sine of twice its angle, and whether it is slanted."""
 PER_CLASS = 40
 CPU = Compute(torch.device("cpu"), "fp32", 1)
 FAST = Recipe(steps=60, batch_size=32, lr=0.1, augment="none", log_every=10, evaluate_every=1000, checkpoint_every=1000)
@@ -78,13 +84,25 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
         pixels[domain] = np.stack(images)
     problems = {domain: {"unreadable": [], "duplicates": [], "contradictions": []} for domain in pixels}
-    prepared.write(folder, rows, pixels, LabelSpace({TASK: CLASSES}), problems)
+    prepared.write(folder, rows, pixels, LabelSpace({TASK: CLASSES}, {TASK: DESCRIPTIONS}), problems)
     return folder
 
 
 @pytest.fixture(scope="session")
 def toy(toy_folder: Path) -> prepared.Prepared:
     return prepared.read(toy_folder)
+
+
+@pytest.fixture(scope="session")
+def toy_tasks(toy: prepared.Prepared) -> prepared.Prepared:
+    """The toy with a second question about every image: is it slanted?"""
+
+    def with_slant(domain: prepared.Domain) -> prepared.Domain:
+        label = domain.labels[TASK]
+        return replace(domain, labels={TASK: label, "slant": np.where(label >= 0, label % 2, prepared.HIDDEN)})
+
+    space = LabelSpace({**toy.label_space.classes, "slant": ("straight", "slanted")}, toy.label_space.descriptions)
+    return prepared.Prepared(space, {name: with_slant(domain) for name, domain in toy.domains.items()})
 
 
 @pytest.fixture(scope="session")
@@ -105,16 +123,39 @@ def pretrained(toy: prepared.Prepared, tmp_path_factory: pytest.TempPathFactory)
     return {key: value.clone() for key, value in trained.strategy.backbone.state_dict().items()}
 
 
-@pytest.fixture(scope="session")
-def make_strategy(toy: prepared.Prepared, pretrained: dict[str, torch.Tensor]) -> Callable[[str], Strategy]:
-    """name -> a strategy of the catalogue with its default hyper-parameters, on the small backbone."""
-
-    def make(name: str) -> Strategy:
-        kind = catalogue.load(name)
+def _fine_tuned(toy: prepared.Prepared, pretrained: dict[str, torch.Tensor], folder: Path) -> Strategy:
+    def make() -> Strategy:
         backbone = SmallResNet(widths=(8, 16, 16), size=SIZE)
-        if kind.pretrained:
-            backbone.load_state_dict(pretrained)
-        return kind(backbone, toy.label_space)
+        backbone.load_state_dict(pretrained)
+        return FineTune(backbone, toy.label_space)
+
+    return session.train(
+        make, toy, FAST, CPU, seed=8, identity="teacher", checkpoints=folder, log=lambda record: None
+    ).strategy
+
+
+@pytest.fixture(scope="session")
+def make_strategy(toy, toy_tasks, pretrained, tmp_path_factory) -> Callable[..., Strategy]:
+    """(name, **hyper-parameters) -> a strategy of the catalogue on the small backbone, which has the pretrained weights
+    unless another is given. What is not given has its default, but for episodes, which must fit the toy's four
+    classes."""
+    known: dict[str, Strategy] = {}
+
+    def make(name: str, backbone: Backbone | None = None, **given: object) -> Strategy:
+        kind, entry = catalogue.load(name), catalogue.STRATEGIES[name]
+        if backbone is None:
+            backbone = SmallResNet(widths=(8, 16, 16), size=SIZE)
+            if kind.pretrained:
+                backbone.load_state_dict(pretrained)
+        more: dict[str, object] = {key: EPISODES[key] for key in EPISODES if key in catalogue.hyper_parameters(name)}
+        if catalogue.TEACHER in entry.needs:
+            if not known:
+                state = torch.get_rng_state()
+                known["teacher"] = _fine_tuned(toy, pretrained, tmp_path_factory.mktemp("teacher"))
+                torch.set_rng_state(state)
+            more[catalogue.TEACHER] = Teacher(known["teacher"], backbone.preprocess)
+        data = toy_tasks if entry.tasks == "all" else toy
+        return kind(backbone, data.label_space, **{**more, **given})
 
     return make
 

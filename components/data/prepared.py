@@ -1,8 +1,8 @@
 """Prepared data: one manifest row per image and the pixels of each domain in one array file.
 
-    data/prepared/manifest.csv       path, domain, split, label, sha256, width, height
+    data/prepared/manifest.csv       path, domain, split, sha256, width, height, and a column of labels for each task
     data/prepared/<domain>.npy       uint8 [N, S, S, 3], rows in the manifest's order; memory-mapped when read
-    data/prepared/label_space.json   class names by task
+    data/prepared/label_space.json   class names by task, and the classes' descriptions where there are any
     data/prepared/problems.json      what was found wrong, and what was done about it
 
 A training label that strategies may not see is not in the manifest at all: an empty field cannot be cheated with.
@@ -21,7 +21,7 @@ from components import jsonfile
 from components.errors import DataError
 from components.types import LabelSpace
 
-COLUMNS = ("path", "domain", "split", "label", "sha256", "width", "height")
+COLUMNS = ("path", "domain", "split", "sha256", "width", "height")
 MANIFEST = "manifest.csv"
 HIDDEN = -1
 """Stands for a label that is not given."""
@@ -65,11 +65,11 @@ def write(folder: Path, rows: list[dict], pixels: dict[str, np.ndarray], space: 
     for domain, array in pixels.items():
         np.save(folder / f"{domain}.npy", array)
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, [*COLUMNS, *space.classes], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     jsonfile.write_text(folder / MANIFEST, text.getvalue())
-    jsonfile.write(folder / "label_space.json", {"classes": space.classes, "descriptions": space.descriptions})
+    jsonfile.write(folder / "label_space.json", space.to_dict())
     jsonfile.write(folder / "problems.json", problems)
 
 
@@ -82,10 +82,8 @@ def read(folder: Path) -> Prepared:
 
 
 def _read(folder: Path) -> Prepared:
-    fields = jsonfile.read(folder / "label_space.json")
-    space = LabelSpace({task: tuple(names) for task, names in fields["classes"].items()}, fields["descriptions"])
-    (task,) = space.classes  # several label columns come with the manifest reader that can fill them
-    index = {name: number for number, name in enumerate(space.classes[task])}
+    space = LabelSpace.from_dict(jsonfile.read(folder / "label_space.json"))
+    index = {task: {name: number for number, name in enumerate(names)} for task, names in space.classes.items()}
     with (folder / MANIFEST).open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     domains = {}
@@ -94,10 +92,13 @@ def _read(folder: Path) -> Prepared:
         pixels = np.load(folder / f"{name}.npy", mmap_mode="r")
         if len(pixels) != len(own):
             raise DataError(f"{folder}/{name}.npy has {len(pixels)} images, but the manifest {len(own)}: prepare again")
-        labels = np.array([index[row["label"]] if row["label"] else HIDDEN for row in own], dtype=np.int64)
+        labels = {
+            task: np.array([numbers[row[task]] if row[task] else HIDDEN for row in own], dtype=np.int64)
+            for task, numbers in index.items()
+        }
         domains[name] = Domain(
             pixels=pixels,
-            labels={task: labels},
+            labels=labels,
             splits=np.array([row["split"] for row in own]),
             paths=[row["path"] for row in own],
             sha256=[row["sha256"] for row in own],

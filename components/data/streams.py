@@ -14,13 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from components.data import sampling
 from components.data.augment import AUGMENTATIONS
 from components.data.prepared import Domain, Prepared
 from components.errors import DataError
-from components.types import Labelled, LabelSpace, Preprocess, Unlabelled
+from components.types import Episode, Labelled, LabelSpace, Pairs, Preprocess, Sampling, Unlabelled
 
-STREAMS = ("target", "source", "unlabelled")
-"""target: labelled target training images; source: labelled source images; unlabelled: all target training images."""
+STREAMS = ("target", "source", "unlabelled", "episodes", "pairs")
+"""target: labelled target training images; source: labelled source images; unlabelled: all target training images;
+episodes, pairs: of labelled training images of one domain, as the strategy's `sampling` says."""
+DRAWN = ("episodes", "pairs")
 
 
 def crop(pixels: Tensor, preprocess: Preprocess) -> Tensor:
@@ -53,6 +56,7 @@ class Streams:
         augment: str,
         seed: int,
         device: torch.device | str = "cpu",
+        draw: Sampling | None = None,
     ) -> None:
         self.label_space: LabelSpace = prepared.label_space
         self.batch_size = batch_size
@@ -61,9 +65,14 @@ class Streams:
         self._augment = AUGMENTATIONS[augment]
         self._seed = seed
         self._device = torch.device(device)
+        self._sampling = draw or Sampling()
+        self._task = next(iter(prepared.label_space.classes))
 
-    def batch(self, stream: str, step: int) -> Labelled | Unlabelled:
-        """The batch that step number `step` trains on, augmented. Epochs follow one another without a short batch."""
+    def batch(self, stream: str, step: int) -> Labelled | Unlabelled | Episode | Pairs:
+        """The batch that step number `step` trains on, augmented. Epochs follow one another without a short batch;
+        episodes and pairs are drawn anew each step."""
+        if stream in DRAWN:
+            return self._drawn(stream, step)
         domain, rows = self._rows(stream)
         positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         order = np.array([self._permutation(stream, p // len(rows))[p % len(rows)] for p in positions])
@@ -84,6 +93,23 @@ class Streams:
         rows = domain.rows(name, labelled=True)
         for start in range(0, len(rows), self.batch_size):
             yield self._labelled(domain, rows[start : start + self.batch_size], None)
+
+    def _drawn(self, stream: str, step: int) -> Episode | Pairs:
+        domain, rows = self._rows(self._sampling.domain)
+        labels = domain.labels[self._task][rows]
+        rng = np.random.default_rng(self._mix(stream, step))
+        generator = torch.Generator().manual_seed(self._mix(f"{stream}-augment", step))
+        if stream == "pairs":
+            left, right, same = sampling.pairs(labels, self.batch_size, rng)
+            images = [self._image(domain, rows[side], generator) for side in (left, right)]
+            return Pairs(*images, torch.from_numpy(same).float().to(self._device))
+        support, query = sampling.episode(labels, self._sampling, rng)
+        return Episode(*(self._own_classes(domain, rows[part], generator) for part in (support, query)))
+
+    def _own_classes(self, domain: Domain, rows: np.ndarray, generator: torch.Generator) -> Labelled:
+        """rows [n_way, n] -> their images, labelled by their place in the episode."""
+        labels = torch.arange(rows.shape[0], device=self._device).repeat_interleave(rows.shape[1])
+        return Labelled(self._image(domain, rows.reshape(-1), generator), {self._task: labels})
 
     @cache  # noqa: B019 - a Streams lives as long as its training, and there are three streams
     def _rows(self, stream: str) -> tuple[Domain, np.ndarray]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.backbones.base import Backbone
-from components.types import Labelled, LabelSpace, Losses, Outputs
+from components.types import Labelled, LabelSpace, Losses, Outputs, Sampling
 
 
 class Data(Protocol):
@@ -20,15 +21,18 @@ class Data(Protocol):
 
 
 class Strategy(nn.Module):
-    """A backbone with one linear head for each task.
+    """A backbone, and what is made of it.
 
-    A subclass names the `streams` one training step reads and says what is lost on them; everything else has a default
-    that fits a strategy which trains all of its weights. Hyper-parameters are keyword-only arguments of the
+    A subclass names the `streams` that one training step reads and says what is lost on them; everything else has a
+    default that fits a strategy which trains all of its weights. Hyper-parameters are keyword-only arguments of the
     constructor, with the paper's values as defaults: that signature is the schema of `strategies.<name>` in
-    params.yaml.
+    params.yaml. Every tensor that `forward` needs has its shape from the constructor, so that weights can be loaded.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ()
+    streams: tuple[str, ...] = ()
+    """Names of streams (see `components.data.streams`). A constructor may set another tuple on the instance."""
+    sampling: Sampling | None = None
+    """How episodes and pairs are drawn, for a strategy that reads them."""
     pretrained: ClassVar[bool] = True
     """Whether the backbone arrives with pretrained weights, or as initialised."""
 
@@ -36,21 +40,19 @@ class Strategy(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.label_space = label_space
-        self.heads = nn.ModuleDict(
-            {task: nn.Linear(backbone.num_features, size) for task, size in label_space.sizes().items()}
-        )
 
     def forward(self, image: Tensor) -> Outputs:
         """image [B, 3, H, W] -> task -> logits [B, C]: what is evaluated and exported."""
-        return self.classify(self.backbone(image))
-
-    def classify(self, features: Tensor) -> Outputs:
-        """features [B, D] -> task -> logits [B, C]."""
-        return {task: head(features) for task, head in self.heads.items()}
+        raise NotImplementedError
 
     def losses(self, *args: Any, **batches: Any) -> Losses:
         """One keyword per stream, each a batch of it -> weighted loss terms; their sum is minimised."""
         raise TypeError(f"{type(self).__name__} has no training step")
+
+    def backward(self, losses: Losses) -> None:
+        """From loss terms to gradients. Only a strategy that combines its terms otherwise than by their sum has its
+        own."""
+        torch.stack(list(losses.values())).sum().backward()
 
     def param_groups(self, lr: float) -> list[dict]:
         """What the optimizer trains, and how fast. What no group names is frozen, batch-norm statistics included."""
@@ -60,14 +62,31 @@ class Strategy(nn.Module):
         """Once, before the first step."""
 
     def advance(self, progress: float) -> None:
-        """Before each step; `progress` runs from 0 to 1."""
+        """Before each step, in training mode; `progress` runs from 0 to 1."""
 
     def finish(self, data: Data) -> None:
-        """Before each evaluation; may be called again."""
+        """Before each evaluation, without gradients; may be called again, and training may go on after it."""
+
+
+class Classifier(Strategy):
+    """A strategy with one linear head on the features for each task."""
+
+    def __init__(self, backbone: Backbone, label_space: LabelSpace) -> None:
+        super().__init__(backbone, label_space)
+        self.heads = nn.ModuleDict(
+            {task: nn.Linear(backbone.num_features, size) for task, size in label_space.sizes().items()}
+        )
+
+    def forward(self, image: Tensor) -> Outputs:
+        return self.classify(self.backbone(image))
+
+    def classify(self, features: Tensor) -> Outputs:
+        """features [B, D] -> task -> logits [B, C]."""
+        return {task: head(features) for task, head in self.heads.items()}
 
 
 def cross_entropy(outputs: Outputs, labels: dict[str, Tensor], *, label_smoothing: float = 0.0) -> Losses:
-    """The usual classification loss: one term for each task, named after it."""
+    """The usual classification loss: one term for each task of `outputs`, named after it."""
     return {
         f"cross_entropy_{task}" if len(outputs) > 1 else "cross_entropy": F.cross_entropy(
             logits.float(), labels[task], label_smoothing=label_smoothing

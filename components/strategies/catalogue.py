@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from components.errors import ParamsError, choices
 
@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """`needs`: the information a strategy uses, from "target_labels", "source" (labelled) and "unlabelled" (target)."""
+    """`needs`: the information a strategy uses, from "target_labels", "source" (labelled), "unlabelled" (target),
+    "teacher" and "descriptions" (of the classes); `also`: needs that come with the value of a hyper-parameter;
+    `tasks`: whether it learns the first task only, or all of them."""
 
     class_name: str
     family: str
     needs: tuple[str, ...]
+    also: tuple[tuple[str, Any, str], ...] = ()
+    tasks: Literal["first", "all"] = "first"
 
 
 STRATEGIES = {
@@ -32,6 +36,16 @@ STRATEGIES = {
     "dan": Entry("DAN", "domain adaptation", ("source", "unlabelled")),
 }
 
+TEACHER = "teacher"
+"""Argument of a constructor that is no hyper-parameter: the model of another entry."""
+
+
+class Parameter(NamedTuple):
+    """A hyper-parameter as the source text has it."""
+
+    annotation: str
+    default: Any
+
 
 def load(name: str) -> type[Strategy]:
     """The class of a strategy, imported now."""
@@ -39,15 +53,27 @@ def load(name: str) -> type[Strategy]:
     return getattr(module, STRATEGIES[name].class_name)
 
 
-def hyper_parameters(name: str) -> dict[str, str]:
-    """Keyword-only parameters of the strategy's constructor -> annotation as written. Read from the source text."""
+def hyper_parameters(name: str) -> dict[str, Parameter]:
+    """Keyword-only parameters of the strategy's constructor, read from the source text."""
     source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
     for node in ast.parse(source).body:
         if isinstance(node, ast.ClassDef) and node.name == STRATEGIES[name].class_name:
             for method in node.body:
                 if isinstance(method, ast.FunctionDef) and method.name == "__init__":
-                    return {arg.arg: ast.unparse(arg.annotation) for arg in method.args.kwonlyargs if arg.annotation}
+                    return {
+                        arg.arg: Parameter(ast.unparse(arg.annotation), ast.literal_eval(default))
+                        for arg, default in zip(method.args.kwonlyargs, method.args.kw_defaults, strict=True)
+                        if arg.annotation and default and arg.arg != TEACHER
+                    }
     return {}
+
+
+def needs(name: str, given: dict[str, Any]) -> tuple[str, ...]:
+    """What the strategy uses when its hyper-parameters are as given."""
+    entry = STRATEGIES[name]
+    values = {key: parameter.default for key, parameter in hyper_parameters(name).items()} | given
+    more = [need for key, value, need in entry.also if values[key] == value and need not in entry.needs]
+    return (*entry.needs, *more)
 
 
 def check_hyper_parameters(name: str, given: dict[str, Any], key: str) -> None:
@@ -62,11 +88,12 @@ def check_hyper_parameters(name: str, given: dict[str, Any], key: str) -> None:
             everything = [*known, "recipe", "strategy"]
             raise ParamsError(f"{key}.{parameter} is not a parameter of {name!r}; {choices(parameter, everything)}")
         # The annotations of hyper-parameters are builtins and typing names only; nothing else is in scope here.
-        annotation = eval(known[parameter], {"Literal": typing.Literal})
+        annotation = eval(known[parameter].annotation, {"Literal": typing.Literal})
         try:
             TypeAdapter(annotation).validate_python(tuple(value) if isinstance(value, list) else value, strict=True)
         except ValidationError as error:
             problem = error.errors()[0]
             raise ParamsError(
-                f"{key}.{parameter} is {value!r}, but {name!r} takes {known[parameter]}: {problem['msg'].lower()}"
+                f"{key}.{parameter} is {value!r}, but {name!r} takes {known[parameter].annotation}: "
+                f"{problem['msg'].lower()}"
             ) from None

@@ -14,11 +14,11 @@ import torch
 
 from components.backbones.base import Backbone
 from components.losses.mmd import mmd
-from components.strategies.base import Strategy, cross_entropy
+from components.strategies.base import Classifier, cross_entropy
 from components.types import Labelled, LabelSpace, Losses, Unlabelled
 
 
-class DAN(Strategy):
+class DAN(Classifier):
     """`trade_off`: weight of the MMD term (the paper's lambda)."""
 
     streams = ("source", "unlabelled")

@@ -7,11 +7,11 @@ head's first, wild gradients do not undo the pretraining; Yosinski et al., 2014,
 from __future__ import annotations
 
 from components.backbones.base import Backbone
-from components.strategies.base import Strategy, cross_entropy
+from components.strategies.base import Classifier, cross_entropy
 from components.types import Labelled, LabelSpace, Losses
 
 
-class FineTune(Strategy):
+class FineTune(Classifier):
     """`body_lr_factor`: the backbone's learning rate as a share of the head's."""
 
     streams = ("target",)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from components.backbones.base import Backbone
-from components.strategies.base import Strategy, cross_entropy
+from components.strategies.base import Classifier, cross_entropy
 from components.types import Labelled, LabelSpace, Losses
 
 
-class FromScratch(Strategy):
+class FromScratch(Classifier):
     streams = ("target",)
     pretrained: ClassVar[bool] = False
 

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.backbones.base import Backbone
-from components.strategies.base import Data, Strategy
+from components.strategies.base import Classifier, Data
 from components.types import LabelSpace
 
 SCALES = tuple(2.0 ** (power / 2) for power in range(-2, 13))
 
 
-class LinearProbe(Strategy):
+class LinearProbe(Classifier):
     """`l2`: the values to choose from, per training image."""
 
     def __init__(

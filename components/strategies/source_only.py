@@ -7,11 +7,11 @@ what it loses against a strategy that sees the target is the domain shift.
 from __future__ import annotations
 
 from components.backbones.base import Backbone
-from components.strategies.base import Strategy, cross_entropy
+from components.strategies.base import Classifier, cross_entropy
 from components.types import Labelled, LabelSpace, Losses
 
 
-class SourceOnly(Strategy):
+class SourceOnly(Classifier):
     streams = ("source",)
 
     def __init__(self, backbone: Backbone, label_space: LabelSpace, *, label_smoothing: float = 0.0) -> None:

@@ -88,7 +88,7 @@ def fit(
         with compute.autocast():
             losses = strategy.losses(**batches)
         updates.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
+        strategy.backward(losses)
         updates.step()
 
         for term, value in losses.items():

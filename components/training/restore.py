@@ -23,7 +23,7 @@ def restore(folder: Path) -> Strategy:
     """
     facts = jsonfile.read(folder / "model.json")
     preprocess = Preprocess.from_dict(facts["preprocess"])
-    space = LabelSpace({task: tuple(names) for task, names in facts["classes"].items()})
+    space = LabelSpace.from_dict(facts)
     backbone = build(facts["backbone"], preprocess=preprocess)
     strategy = catalogue.load(facts["strategy"])(backbone, space, **hyper_parameters(facts["hyper_parameters"]))
     from_arrays(strategy, tensorfile.load(folder / "model.safetensors"))

@@ -70,6 +70,7 @@ def train(
         augment=recipe.augment,
         seed=seed,
         device=compute.device,
+        draw=strategy.sampling,
     )
     checkpoint = Checkpoint(checkpoints, {"identity": identity, "compute": str(compute), "seed": seed})
     start = time.perf_counter()

@@ -56,7 +56,7 @@ def test_writing_twice_gives_the_same_bytes(folder, tmp_path):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     data = prepared.read(folder)
     text = (folder / prepared.MANIFEST).read_text().splitlines()
-    assert text[0] == ",".join(prepared.COLUMNS)
+    assert text[0] == ",".join([*prepared.COLUMNS, "label"])
     assert "\r" not in (folder / prepared.MANIFEST).read_text()
     assert set(before) == {"manifest.csv", "target.npy", "source.npy", "label_space.json", "problems.json"}
     assert len(data.target.paths) == 3

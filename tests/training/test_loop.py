@@ -12,7 +12,7 @@ from components.backbones.small_resnet import SmallResNet
 from components.data.streams import Streams
 from components.errors import GraftError
 from components.params import Recipe
-from components.strategies.base import Strategy, cross_entropy
+from components.strategies.base import Classifier
 from components.strategies.dan import DAN
 from components.strategies.fine_tune import FineTune
 from components.training import session
@@ -210,7 +210,7 @@ def test_history_holds_the_mean_of_every_term_and_the_metrics(toy, tmp_path):
 def test_a_logged_term_is_the_mean_of_its_steps(toy):
     """Of all its steps: the last record, too, which is of two where the others are of four."""
 
-    class Counting(Strategy):
+    class Counting(Classifier):
         streams = ("target",)
 
         def losses(self, target):
