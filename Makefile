@@ -18,15 +18,15 @@ export UV_NATIVE_TLS := true
 # Compiled modules start three times as fast as ones that are compiled anew in every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test lint status ui lock clean
+.PHONY: help setup run test lint status ui reproduce lock clean
 
 help:  ## list these words
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
 
 setup: $(VENV)/.done  ## make .venv with everything pinned in requirements.lock
 
-run: $(VENV)/.done  ## run the pipeline; says so when nothing changed
-	@graft run
+run: $(VENV)/.done  ## run the pipeline; says so when nothing changed (make run STRATEGIES=all: compare every one)
+	@graft run $(if $(STRATEGIES),--strategies $(STRATEGIES))
 
 test: $(VENV)/.done lint  ## lint, type check, import rules and tests
 	@python -m pytest
@@ -42,6 +42,9 @@ status: $(VENV)/.done  ## what is up to date and what is in production
 
 ui: $(VENV)/.done  ## open MLflow and Prefect on loopback
 	@graft ui
+
+reproduce: $(VENV)/.done  ## repeat published results with the data in GRAFT_DATA (NAME=mnist_usps: only those)
+	@python -m benchmarks.reproduce $(NAME)
 
 lock: $(VENV)/.done  ## rewrite requirements.lock from pyproject.toml (make lock UPGRADE=--upgrade: newest versions)
 	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header \

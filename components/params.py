@@ -14,6 +14,8 @@ from typing import Any, Literal
 from components.errors import ParamsError, choices
 
 FILE = "params.yaml"
+PRETRAINED = "pretrained"
+"""Name of what `pretrain` wrote among the models: a teacher with features, but no answers."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,21 @@ class ImagesParams(Section):
 
 @dataclass(frozen=True)
 class DataParams(Section):
-    """`target`: the images the model is for; `source`: labelled images of another kind to transfer from."""
+    """`target`: the images the model is for; `source`: labelled images of another kind to transfer from.
+
+    `attributes`: a CSV file whose first column holds the class names, and whose others say something of each class;
+    `tasks`: the columns of it that are further questions about every image, for multi-task strategies. All others are
+    numbers, and together the class's description, for zero-shot.
+    """
 
     target: ImagesParams
     source: ImagesParams | None = None
+    attributes: str | None = None
+    tasks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(not self.tasks or self.attributes is not None, "tasks are columns of attributes, which is not set")
+        _require(len(set(self.tasks)) == len(self.tasks), f"tasks {list(self.tasks)} repeat")
 
 
 @dataclass(frozen=True)
@@ -217,10 +230,14 @@ class RunParams(Section):
 
 @dataclass(frozen=True)
 class Params(Section):
-    """The whole file."""
+    """The whole file. `strategies` says how each entry is trained; `compare` names those that compete, `students` those
+    that compete and learn from the model of the entry that `teacher` names."""
 
     data: DataParams
+    compare: tuple[str, ...]
+    students: tuple[str, ...]
     strategies: dict[str, dict[str, Any]]
+    teacher: str | None = None
     seed: int = 0
     prepare: PrepareParams = PrepareParams()
     backbone: BackboneParams = BackboneParams()
@@ -236,13 +253,20 @@ class Params(Section):
     def __post_init__(self) -> None:
         _require(self.seed >= 0, f"seed is {self.seed}, but must not be negative")
 
+    @property
+    def competitors(self) -> tuple[str, ...]:
+        """Everyone who competes, students last."""
+        return (*self.compare, *self.students)
+
     def competitor(self, name: str) -> StrategyParams:
         """The entry `strategies.<name>`, its keys sorted into what they are for."""
+        from components.strategies import catalogue
+
         if name not in self.strategies:
             raise ParamsError(f"strategies has no entry {name!r}; {choices(name, self.strategies)}")
         entry = dict(self.strategies[name])
         strategy, recipe = entry.pop("strategy", name), entry.pop("recipe", {})
-        return StrategyParams(strategy=strategy, hyper_parameters=entry, recipe=recipe)
+        return StrategyParams(strategy=catalogue.canonical(strategy), hyper_parameters=entry, recipe=recipe)
 
     def recipe(self, name: str) -> Recipe:
         """`train`'s recipe with the entry's own `recipe` laid over it."""
@@ -278,43 +302,76 @@ def load(root: Path) -> Params:
 def parse(raw: dict[str, Any]) -> Params:
     """The checked parameters of an already loaded file."""
     params = _typed(Params, raw, prefix="")
-    from components.strategies import catalogue
-
-    if not params.strategies:
-        raise ParamsError(f"strategies is empty; {choices('', catalogue.STRATEGIES)}")
-    for name in params.strategies:
-        _check_name(name)
-        competitor = params.competitor(name)
-        key = f"strategies.{name}"
-        if competitor.strategy not in catalogue.STRATEGIES:
-            where = key if competitor.strategy == name else f"{key}.strategy"
-            raise ParamsError(
-                f"{where}: {competitor.strategy!r} is not a strategy; "
-                f"{choices(competitor.strategy, catalogue.STRATEGIES)}"
-            )
-        catalogue.check_hyper_parameters(competitor.strategy, competitor.hyper_parameters, key)
-        if not isinstance(competitor.recipe, dict):
-            raise ParamsError(f"{key}.recipe is {competitor.recipe!r}, but must hold keys of 'train'")
-        _typed(Recipe, {**asdict(params.recipe_defaults()), **competitor.recipe}, prefix=f"{key}.recipe")
-        if len(catalogue.STRATEGIES[competitor.strategy].needs) > 1 and params.recipe(name).batch_size < 2:
-            raise ParamsError(f"{key} compares two domains in a batch: batch_size must be at least 2")
-        missing = [need for need in catalogue.STRATEGIES[competitor.strategy].needs if not _has(params, need)]
-        if missing:
-            raise ParamsError(f"{key} needs {', '.join(missing)}, but data.source is not set")
-    if params.backbone.weights == "pretrain" and params.data.source is None:
-        raise ParamsError("backbone.weights is 'pretrain', which trains on the source, but data.source is not set")
+    check(params)
     return params
 
 
-def _has(params: Params, need: str) -> bool:
-    return need != "source" or params.data.source is not None
+def check(params: Params) -> None:
+    """Raises ParamsError for sections that are right by themselves and do not go together."""
+    for name in params.strategies:
+        _check_entry(params, name)
+    _check_competitors(params)
+    if params.backbone.weights == "pretrain" and params.data.source is None:
+        raise ParamsError("backbone.weights is 'pretrain', which trains on the source, but data.source is not set")
+
+
+def _check_entry(params: Params, name: str) -> None:
+    """Refuses what cannot be trained so, whoever competes."""
+    from components.strategies import catalogue
+
+    _check_name(name)
+    competitor = params.competitor(name)
+    key = f"strategies.{name}"
+    if competitor.strategy not in catalogue.STRATEGIES:
+        where = key if competitor.strategy == name else f"{key}.strategy"
+        raise ParamsError(
+            f"{where}: {competitor.strategy!r} is not a strategy; {choices(competitor.strategy, catalogue.STRATEGIES)}"
+        )
+    catalogue.check_hyper_parameters(competitor.strategy, competitor.hyper_parameters, key)
+    if not isinstance(competitor.recipe, dict):
+        raise ParamsError(f"{key}.recipe is {competitor.recipe!r}, but must hold keys of 'train'")
+    _typed(Recipe, {**asdict(params.recipe_defaults()), **competitor.recipe}, prefix=f"{key}.recipe")
+
+
+def _check_competitors(params: Params) -> None:
+    """Refuses a comparison that the data, or the other entries, cannot serve."""
+    from components.strategies import catalogue
+
+    if not params.compare:
+        raise ParamsError(f"compare is empty; {choices('', params.strategies or catalogue.STRATEGIES)}")
+    for section, names in (("compare", params.compare), ("students", params.students)):
+        for name in names:
+            if name not in params.strategies:
+                raise ParamsError(
+                    f"{section} names {name!r}, but strategies has no such entry; {choices(name, params.strategies)}"
+                )
+            if params.competitors.count(name) > 1:
+                raise ParamsError(f"{section} names {name!r} twice, or compare and students both do")
+            competitor = params.competitor(name)
+            needs = catalogue.needs(competitor.strategy, competitor.hyper_parameters)
+            if (catalogue.TEACHER in needs) != (section == "students"):
+                belongs = "students" if catalogue.TEACHER in needs else "compare"
+                raise ParamsError(f"{section} names {name!r}, which belongs in {belongs}")
+            if {"source", "unlabelled"} <= set(needs) and params.recipe(name).batch_size < 2:
+                raise ParamsError(f"strategies.{name} compares two domains in a batch: batch_size must be at least 2")
+            if "source" in needs and params.data.source is None:
+                raise ParamsError(f"strategies.{name} needs source, but data.source is not set")
+            if "descriptions" in needs and params.data.attributes is None:
+                raise ParamsError(f"strategies.{name} needs descriptions, but data.attributes is not set")
+            if catalogue.STRATEGIES[competitor.strategy].tasks == "all" and not params.data.tasks:
+                raise ParamsError(f"strategies.{name} learns several tasks, but data.tasks is empty")
+    if params.students and params.teacher not in (*params.compare, PRETRAINED):
+        raise ParamsError(
+            f"teacher is {params.teacher!r}, but must be one of compare, or {PRETRAINED!r} for the backbone alone; "
+            f"{choices(str(params.teacher), [*params.compare, PRETRAINED])}"
+        )
 
 
 def _check_name(name: str) -> None:
     # The name becomes a folder, a DVC stage and a run: keep to what all three accept.
     if not name.replace("_", "").isalnum() or not name.isascii():
         raise ParamsError(f"strategies.{name}: a name may hold letters, digits and '_' only")
-    if name in ("pretrain", "pretrained", "champion"):
+    if name in ("pretrain", PRETRAINED, "champion"):
         raise ParamsError(f"strategies.{name}: this name is taken by what the pipeline itself writes; choose another")
 
 

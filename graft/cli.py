@@ -34,12 +34,20 @@ def _options(debug: Annotated[bool, typer.Option("--debug", help="Show traceback
 def run(
     force: Annotated[bool, typer.Option("--force", help="Run every stage again.")] = False,
     promotion: Annotated[bool, typer.Option("--promote/--no-promote", help="Decide about the new bundle.")] = True,
+    strategies: Annotated[
+        str | None,
+        typer.Option(help="Who competes, from now on: names with commas between them, or 'all'. Changes params.yaml."),
+    ] = None,
 ) -> None:
     """Run the pipeline: what is not up to date, then the promotion."""
     from components import params
     from flows import driver
 
     root = Path()
+    if strategies is not None:
+        from graft import competitors
+
+        out.print(competitors.choose(root, strategies))
     params.load(root)  # a wrong key is refused here, before anything starts
     if force or driver.to_do(root, promotion=promotion):
         driver.run(root, force=force, promotion=promotion)

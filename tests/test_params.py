@@ -16,8 +16,11 @@ from components.strategies import catalogue
 ROOT = Path(__file__).resolve().parents[1]
 GOOD = {
     "data": {"target": {"folder": "images"}, "source": {"dataset": "printed_digits"}},
+    "compare": ["fine_tune", "dan"],
+    "students": [],
     "strategies": {"fine_tune": {"body_lr_factor": 0.5, "recipe": {"steps": 7}}, "dan": {}},
 }
+ALONE = {"compare": ["fine_tune"], "students": [], "strategies": {"fine_tune": {}}}
 
 
 def _with(path: str, value: object) -> dict:
@@ -171,15 +174,45 @@ def test_an_impossible_value_is_refused_with_its_section(path, value, parts):
 
 
 def test_a_missing_section_is_named():
-    assert _refusal({"strategies": {"fine_tune": {}}}) == "data is missing"
-    assert _refusal({"data": {"target": {"folder": "x"}}}) == "strategies is missing"
-    assert _refusal({"data": {}, "strategies": {"fine_tune": {}}}) == "data.target is missing"
+    assert _refusal(ALONE) == "data is missing"
+    assert _refusal({"data": {"target": {"folder": "x"}}}) == "compare is missing"
+    assert _refusal({**ALONE, "data": {}}) == "data.target is missing"
 
 
 def test_no_strategy_at_all_is_refused():
-    message = _refusal({**GOOD, "strategies": {}})
-    assert "strategies is empty" in message
+    message = _refusal({**GOOD, "compare": []})
+    assert "compare is empty" in message
     assert "fine_tune" in message
+    assert "no such entry" in _refusal({**GOOD, "strategies": {}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"compare": ["fine_tun"]}, ["compare names 'fine_tun'", "did you mean 'fine_tune'?"]),
+        ({"compare": ["fine_tune", "dan", "fine_tune"]}, ["'fine_tune' twice"]),
+        ({"students": ["dan"]}, ["'dan' twice"]),
+        ({"compare": ["fine_tune"], "students": ["dan"]}, ["students names 'dan'", "belongs in compare"]),
+        ({"compare": ["distillation"]}, ["compare names 'distillation'", "belongs in students"]),
+        ({"students": ["distillation"]}, ["teacher is None", "'pretrained'"]),
+        ({"students": ["distillation"], "teacher": "fine_tun"}, ["teacher is 'fine_tun'", "'fine_tune'"]),
+        ({"compare": ["zero_shot"]}, ["strategies.zero_shot needs descriptions", "data.attributes"]),
+        ({"compare": ["hard_sharing"]}, ["strategies.hard_sharing learns several tasks", "data.tasks"]),
+    ],
+)
+def test_competitors_that_the_file_cannot_serve_are_refused(changes, parts):
+    more = {"distillation": {}, "zero_shot": {}, "hard_sharing": {}}
+    message = _refusal({**GOOD, "strategies": {**GOOD["strategies"], **more}, **changes})
+    assert all(part in message for part in parts), message
+
+
+def test_an_alias_is_the_strategy_that_texts_mean_by_it():
+    raw = {**GOOD, "compare": ["DATNN"], "strategies": {"DATNN": {"recipe": {"steps": 3}}}}
+    assert params.parse(raw).competitor("DATNN").strategy == "dann"
+
+
+def test_tasks_without_attributes_are_refused():
+    assert "tasks are columns of attributes" in _refusal(_with("data.tasks", ["loops"]))
 
 
 @pytest.mark.parametrize("path", ["strategies.fine_tun", "strategies.mine"])
@@ -209,6 +242,8 @@ def test_a_name_whose_outputs_something_else_writes_is_refused(name):
 def test_a_strategy_that_needs_the_source_is_refused_without_one(name):
     raw = {
         "data": {"target": {"folder": "x"}},
+        "compare": [name],
+        "students": [],
         "strategies": {name: {}},
         "backbone": {"name": "resnet18", "weights": "IMAGENET1K_V1"},
     }
@@ -218,7 +253,7 @@ def test_a_strategy_that_needs_the_source_is_refused_without_one(name):
 
 
 def test_pretraining_without_a_source_is_refused():
-    message = _refusal({"data": {"target": {"folder": "x"}}, "strategies": {"fine_tune": {}}})
+    message = _refusal({"data": {"target": {"folder": "x"}}, **ALONE})
     assert "backbone.weights" in message
     assert "'pretrain'" in message
     assert "data.source" in message

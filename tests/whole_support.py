@@ -52,6 +52,8 @@ def small_workspace(root: Path) -> Path:
     short = {"checkpoint_every": 5, "log_every": 5}
     params["pretrain"] |= {"steps": 40, **short}
     params["train"] |= {"steps": 20, **short}
+    params["compare"] = ["from_scratch", "linear_probe", "fine_tune", "dan", "hard_sharing"]
+    params["students"] = ["distillation"]
     for entry in params["strategies"].values():
         entry.get("recipe", {}).pop("steps", None)
     params["evaluate"]["resamples"] = 200

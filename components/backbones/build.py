@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from components import tensorfile
 from components.backbones.base import Backbone
-from components.backbones.small_resnet import SmallResNet
+from components.backbones.catalogue import BACKBONES
 from components.errors import DataError, ParamsError
 from components.types import Preprocess
 
@@ -23,8 +24,8 @@ def build(name: str, *, preprocess: Preprocess) -> Backbone:
 
     Raises ParamsError when there is none of that name.
     """
-    if name == "small_resnet":
-        backbone: Backbone = SmallResNet(size=preprocess.size)
+    if name in BACKBONES:
+        backbone = _own(name, preprocess.size)
     else:
         from components.backbones.torchvision_models import TorchvisionBackbone  # torchvision takes 2 s to import
 
@@ -33,13 +34,19 @@ def build(name: str, *, preprocess: Preprocess) -> Backbone:
     return backbone
 
 
+def _own(name: str, size: int) -> Backbone:
+    own = BACKBONES[name]
+    module = importlib.import_module(f"components.backbones.{own.module}")
+    return getattr(module, own.class_name)(size=size, **own.arguments)
+
+
 def preprocess_of(name: str, weights: str, *, size: int, interpolation: str) -> Preprocess:
     """How these weights want their images, given how images are stored: squares of `size` pixels.
 
     Raises ParamsError, naming the value to set, when the stored images do not fit.
     """
-    if name == "small_resnet":
-        return replace(SmallResNet(size=size).preprocess, interpolation=interpolation)
+    if name in BACKBONES:
+        return replace(_own(name, size).preprocess, interpolation=interpolation)
     from components.backbones.torchvision_models import preprocess_of_weights
 
     wanted = preprocess_of_weights(name, weights)

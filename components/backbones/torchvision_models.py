@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from components.backbones.base import Backbone
+from components.backbones.catalogue import BACKBONES
 from components.errors import MachineError, ParamsError, choices
 from components.types import Preprocess
 
@@ -90,7 +91,7 @@ def _require_known(name: str) -> None:
 
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        raise ParamsError(f"backbone.name is {name!r}, which is no backbone; {choices(name, ['small_resnet', *known])}")
+        raise ParamsError(f"backbone.name is {name!r}, which is no backbone; {choices(name, [*BACKBONES, *known])}")
 
 
 def preprocess_of_weights(name: str, weights: str) -> Preprocess:

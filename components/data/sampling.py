@@ -2,50 +2,68 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from components.errors import DataError
 from components.types import Sampling
 
 
-def episode(labels: np.ndarray, sampling: Sampling, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """labels [N] -> indices of the support [n_way, k_shot] and of the query [n_way, n_query], a row for each class.
+class ByClass(NamedTuple):
+    """Images sorted by class once, so that a thousand classes cost a step nothing: class number c has the images
+    `order[starts[c] : starts[c] + counts[c]]`."""
+
+    order: np.ndarray  # [N]
+    starts: np.ndarray  # [C]
+    counts: np.ndarray  # [C], each > 0
+
+
+def by_class(labels: np.ndarray) -> ByClass:
+    """labels [N] -> its classes, those without images left out, in the order of their labels."""
+    _, starts, counts = np.unique(np.sort(labels, kind="stable"), return_index=True, return_counts=True)
+    return ByClass(np.argsort(labels, kind="stable"), starts, counts)
+
+
+def episode(images: ByClass, sampling: Sampling, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the support [n_way, k_shot] and of the query [n_way, n_query], a row for each class.
 
     Classes are drawn evenly, without repetition, from those with enough images. Vinyals et al., 2016, sec. 4.
     Raises DataError when there are fewer than n_way of them.
     """
-    classes, counts = np.unique(labels, return_counts=True)
     needed = sampling.k_shot + sampling.n_query
-    enough = classes[counts >= needed]
+    enough = np.flatnonzero(images.counts >= needed)
     if len(enough) < sampling.n_way:
         raise DataError(
             f"an episode needs n_way = {sampling.n_way} classes with k_shot + n_query = {needed} labelled images each, "
-            f"but the {sampling.domain} has {len(enough)} of them (of {len(classes)} classes)"
+            f"but the {sampling.domain} has {len(enough)} of them (of {len(images.counts)} classes)"
         )
     chosen = rng.choice(enough, sampling.n_way, replace=False)
-    rows = np.stack([rng.choice(np.flatnonzero(labels == label), needed, replace=False) for label in chosen])
+    places = [images.starts[c] + rng.choice(images.counts[c], needed, replace=False) for c in chosen]
+    rows = images.order[np.stack(places)]
     return rows[:, : sampling.k_shot], rows[:, sampling.k_shot :]
 
 
-def pairs(labels: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """labels [N] -> indices left [count] and right [count] of two different images each, and whether they are of one
-    class [count]: every second pair is. Koch et al., 2015, sec. 3.4.
+def pairs(images: ByClass, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Indices left [count] and right [count] of two different images each, and whether they are of one class [count]:
+    every second pair is. Koch et al., 2015, sec. 3.4.
 
     Raises DataError when no class has two images, or when there is one class only.
     """
-    classes, counts = np.unique(labels, return_counts=True)
-    twice = classes[counts >= 2]
-    if not len(twice) or len(classes) < 2:
+    twice = np.flatnonzero(images.counts >= 2)
+    if not len(twice) or len(images.counts) < 2:
         raise DataError("pairs need two classes, and one of them with two labelled images")
     same = np.arange(count) % 2 == 0
-    left, right = np.empty(count, np.int64), np.empty(count, np.int64)
-    for index in range(count):
-        if same[index]:
-            left[index], right[index] = rng.choice(np.flatnonzero(labels == rng.choice(twice)), 2, replace=False)
-        else:
-            one, other = rng.choice(classes, 2, replace=False)
-            left[index], right[index] = (
-                rng.choice(np.flatnonzero(labels == one)),
-                rng.choice(np.flatnonzero(labels == other)),
-            )
-    return left, right, same
+    one, other = _two_of(np.full(count, len(images.counts)), rng)
+    one = np.where(same, twice[rng.integers(0, len(twice), count)], one)
+    first, second = _two_of(np.where(same, images.counts[one], 2), rng)
+    left = np.where(same, first, rng.integers(0, images.counts[one]))
+    right = np.where(same, second, rng.integers(0, images.counts[other]))
+    other = np.where(same, one, other)
+    return images.order[images.starts[one] + left], images.order[images.starts[other] + right], same
+
+
+def _two_of(counts: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """counts [n], each > 1 -> two different whole numbers below each, all such pairs being equally likely."""
+    first, second = rng.integers(0, counts), rng.integers(0, counts - 1)
+    return first, second + (second >= first)

@@ -96,20 +96,25 @@ class Streams:
 
     def _drawn(self, stream: str, step: int) -> Episode | Pairs:
         domain, rows = self._rows(self._sampling.domain)
-        labels = domain.labels[self._task][rows]
+        images = self._by_class()
         rng = np.random.default_rng(self._mix(stream, step))
         generator = torch.Generator().manual_seed(self._mix(f"{stream}-augment", step))
         if stream == "pairs":
-            left, right, same = sampling.pairs(labels, self.batch_size, rng)
-            images = [self._image(domain, rows[side], generator) for side in (left, right)]
-            return Pairs(*images, torch.from_numpy(same).float().to(self._device))
-        support, query = sampling.episode(labels, self._sampling, rng)
+            left, right, same = sampling.pairs(images, self.batch_size, rng)
+            sides = [self._image(domain, rows[side], generator) for side in (left, right)]
+            return Pairs(*sides, torch.from_numpy(same).float().to(self._device))
+        support, query = sampling.episode(images, self._sampling, rng)
         return Episode(*(self._own_classes(domain, rows[part], generator) for part in (support, query)))
 
     def _own_classes(self, domain: Domain, rows: np.ndarray, generator: torch.Generator) -> Labelled:
         """rows [n_way, n] -> their images, labelled by their place in the episode."""
         labels = torch.arange(rows.shape[0], device=self._device).repeat_interleave(rows.shape[1])
         return Labelled(self._image(domain, rows.reshape(-1), generator), {self._task: labels})
+
+    @cache  # noqa: B019 - as below
+    def _by_class(self) -> sampling.ByClass:
+        domain, rows = self._rows(self._sampling.domain)
+        return sampling.by_class(domain.labels[self._task][rows])
 
     @cache  # noqa: B019 - a Streams lives as long as its training, and there are three streams
     def _rows(self, stream: str) -> tuple[Domain, np.ndarray]:

@@ -14,6 +14,8 @@ from components.params import EvaluateParams
 
 BASELINE = "from_scratch"
 """The strategy that every transfer has to beat."""
+SOURCE_ONLY = "source_only"
+"""The strategy that every adaptation has to beat."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ class Answers:
     def correct(self) -> np.ndarray:
         """[N]: the share of seeds that were right on each image."""
         return (self.logits.argmax(-1) == self.labels).mean(0)
+
+    def of_seed(self, index: int) -> Answers:
+        """One seed's answers alone."""
+        return Answers(self.logits[index : index + 1], self.labels)
 
 
 def score(answers: Answers, params: EvaluateParams, seed: int) -> dict[str, float]:
@@ -81,6 +87,22 @@ def lead(
         "high": interval.high,
         "real": interval.low > 0 or interval.high < 0,
     }
+
+
+def generalised_accuracy(answers: Answers, unseen: list[int]) -> dict[str, float]:
+    """Mean accuracy per class over seen and over unseen classes, all classes being possible answers, and their harmonic
+    mean: Xian et al., 2019, arXiv:1707.00600, eq. 10 and 11."""
+    correct = answers.correct()
+    present = np.unique(answers.labels)
+    mean = {
+        kind: float(np.mean([correct[answers.labels == label].mean() for label in labels])) if labels else 0.0
+        for kind, labels in (
+            ("unseen", [label for label in present if label in unseen]),
+            ("seen", [label for label in present if label not in unseen]),
+        )
+    }
+    total = mean["seen"] + mean["unseen"]
+    return {**mean, "harmonic_mean": 2 * mean["seen"] * mean["unseen"] / total if total else 0.0}
 
 
 def verdict(chosen: str, entry: dict, leads: list[dict], baseline: str | None = BASELINE) -> str:

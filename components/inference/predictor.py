@@ -66,16 +66,22 @@ class Predictor:
         answers: list[Any] = list(self.session.run(names, {"image": batch}))
         return dict(zip(names, answers, strict=True))
 
-    def logits(self, sources: Sequence[Path], batch_size: int = 64) -> np.ndarray:
-        """Files -> logits [N, C] of a single-task model."""
-        batches = self._batches(sources, batch_size)
-        return np.concatenate([self.run(batch)["logits"] for batch in batches])
+    def output(self, kind: str, task: str = TASK) -> str:
+        """Name of the output that holds a task's "logits" or "probabilities"."""
+        return f"{kind}_{task}" if len(self.classes) > 1 else kind
+
+    def logits(self, sources: Sequence[Path], batch_size: int = 64) -> dict[str, np.ndarray]:
+        """Files -> task -> logits [N, C]."""
+        answers = [self.run(batch) for batch in self._batches(sources, batch_size)]
+        return {
+            task: np.concatenate([answer[self.output("logits", task)] for answer in answers]) for task in self.classes
+        }
 
     def predict(self, sources: Sequence[Path], batch_size: int = 64) -> Iterator[Prediction]:
         """One prediction for each file, in order, as soon as its batch is done."""
         names = self.classes[TASK]
         for batch in self._batches(sources, batch_size):
-            for row in self.run(batch)["probabilities"]:
+            for row in self.run(batch)[self.output("probabilities")]:
                 best = int(row.argmax())
                 everything = {name: float(value) for name, value in zip(names, row, strict=True)}
                 yield Prediction(names[best], float(row[best]), everything)

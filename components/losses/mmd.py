@@ -11,14 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from components.losses.distance import squared_distance
+
 MULTIPLIERS = (0.25, 0.5, 1.0, 2.0, 4.0)
-
-
-def squared_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Euclidean, squared: a [N, d], b [M, d] -> [N, M], each >= 0."""
-    # The expanded form |a|^2 - 2ab + |b|^2 is one matrix product; rounding may leave it a little below zero.
-    squares = a.square().sum(1)[:, None] + b.square().sum(1)[None, :]
-    return (squares - 2 * a @ b.T).clamp_min(0)
 
 
 def mmd(source: Tensor, target: Tensor, multipliers: Sequence[float] = MULTIPLIERS) -> Tensor:
@@ -28,10 +23,8 @@ def mmd(source: Tensor, target: Tensor, multipliers: Sequence[float] = MULTIPLIE
     distances between different points sets the scale and is not differentiated. At least two rows on each side.
     """
     count = len(source)
-    # Half precision would round the differences away, and under autocast the matrix product would be in it again.
-    with torch.autocast(source.device.type, enabled=False):
-        both = torch.cat([source, target]).float()
-        distance = squared_distance(both, both)
+    both = torch.cat([source, target]).float()  # half precision would round the differences away
+    distance = squared_distance(both, both)
     different = ~torch.eye(len(both), dtype=torch.bool, device=both.device)
     median = distance.detach()[different].median().clamp_min(1e-12)
     kernel = torch.stack([torch.exp(-distance / (m * median)) for m in multipliers]).mean(0)

@@ -49,8 +49,10 @@ def export() -> None:
     unproven.write_bytes(content)
     # On every provider that may answer in production; the numbers of the last are kept, the CPU's where it is alone.
     for provider in present():
-        proof = _compare(unproven, provider, name, model, params)
-    bundle.write(paths.BUNDLE, {"fp32": content}, {**facts, "parity": {"fp32": proof}})
+        proofs = _compare(unproven, provider, name, model, params)
+    proof = proofs.pop(TASK)
+    parity_facts = {**proof, "other_tasks": proofs} if proofs else proof
+    bundle.write(paths.BUNDLE, {"fp32": content}, {**facts, "parity": {"fp32": parity_facts}})
     unproven.unlink()
     say(
         f"{name}: fp32 admitted, {proof['agreement']:.2%} of {proof['images']} decisions agree, "
@@ -59,21 +61,25 @@ def export() -> None:
 
 
 def _compare(exported: Path, provider: str, name: str, model: dict, params: parameters.Params) -> dict:
-    """Torch's logits, as `evaluate` saw them, against ONNX from the image files' own bytes."""
+    """Torch's logits, as `evaluate` saw them, against ONNX from the image files' own bytes: the proof of every task."""
     target = prepared.read(paths.PREPARED).target
     images = [target.paths[row] for row in target.rows("val", labelled=True)]
     answers = tensorfile.load(paths.MODELS / name / "predictions.safetensors")
-    expected = answers[f"val/{TASK}/logits"][model["seeds"].index(model["best_seed"])]
+    seed = model["seeds"].index(model["best_seed"])
     predictor = Predictor(exported, provider=provider)
     files = [Path(image) for image in images]
-    found = predictor.logits(files)
     # A graph exported with a fixed batch size would still answer full batches: one image alone and an odd number must
     # do too.
-    for count in (1, 3):
-        again = predictor.logits(files[:count])
-        farther = np.abs(again - expected[:count]) > np.abs(found[:count] - expected[:count])
-        found[:count][farther] = again[farther]
-    return parity.check(expected, found, images, params.export)
+    answered, *again = (predictor.logits(some) for some in (files, files[:1], files[:3]))
+    proofs = {}
+    for task, found in answered.items():
+        expected = answers[f"val/{task}/logits"][seed]
+        for few in (logits[task] for logits in again):
+            count = len(few)
+            farther = np.abs(few - expected[:count]) > np.abs(found[:count] - expected[:count])
+            found[:count][farther] = few[farther]
+        proofs[task] = parity.check(expected, found, images, params.export)
+    return proofs
 
 
 if __name__ == "__main__":

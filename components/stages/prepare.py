@@ -13,7 +13,7 @@ import numpy as np
 
 from components import params as parameters
 from components import paths
-from components.data import folders, prepared, split
+from components.data import attributes, folders, prepared, split
 from components.data.datasets import catalogue
 from components.errors import DataError
 from components.params import ImagesParams, Params
@@ -48,9 +48,25 @@ def prepare() -> None:
     unknown = sorted(set(names.get("source", [])) - set(names["target"]))
     if unknown:
         raise DataError(f"data.source has classes that data.target lacks: {', '.join(unknown)}")
-    space = LabelSpace({TASK: tuple(names["target"])})
+    space, answers = _label_space(params, names["target"])
+    for row in rows:  # a hidden label hides the answers that follow from it
+        row |= {task: answers[row[TASK]][task] if row[TASK] else "" for task in params.data.tasks}
     _require_every_class(rows, space)
     prepared.write(paths.PREPARED, rows, pixels, space, problems)
+
+
+def _label_space(params: Params, names: list[str]) -> tuple[LabelSpace, attributes.Table]:
+    """The classes, with the further tasks and the descriptions that `data.attributes` gives them, and its table."""
+    if params.data.attributes is None:
+        return LabelSpace({TASK: tuple(names)}), {}
+    path = Path(params.data.attributes)
+    table = attributes.read(path, names)
+    taken = {TASK, *prepared.COLUMNS}.intersection(params.data.tasks)
+    if taken:
+        raise DataError(f"data.tasks: the manifest has a column {min(taken)!r} already; rename it in {path}")
+    vectors = attributes.descriptions(table, params.data.tasks, path)
+    tasks = attributes.questions(table, params.data.tasks, path)
+    return LabelSpace({TASK: tuple(names), **tasks}, {TASK: vectors} if vectors[0] else None), table
 
 
 def _folder(domain: str, images: ImagesParams, seed: int) -> Path:

@@ -134,7 +134,7 @@ def _correct(folder: Path) -> np.ndarray:
     answers = []
     for start in range(0, len(rows), 64):
         batch = data.target.pixels[rows[start : start + 64]]
-        answers.append(own[predictor.run(batch)["logits"].argmax(1)])
+        answers.append(own[predictor.run(batch)[predictor.output("logits")].argmax(1)])
     return (np.concatenate(answers) == names[data.target.labels[TASK][rows]]).astype(np.float64)
 
 

@@ -28,13 +28,62 @@ class Entry(NamedTuple):
     tasks: Literal["first", "all"] = "first"
 
 
+SEMI_SUPERVISED = (("target_labels", True, "target_labels"),)
+"""Domain adaptation is unsupervised until it is told that it may see target labels."""
+
 STRATEGIES = {
     "from_scratch": Entry("FromScratch", "baseline", ("target_labels",)),
     "source_only": Entry("SourceOnly", "baseline", ("source",)),
     "linear_probe": Entry("LinearProbe", "feature extraction", ("target_labels",)),
+    "knn_probe": Entry("KnnProbe", "feature extraction", ("target_labels",)),
+    "feature_extraction": Entry("FeatureExtraction", "feature extraction", ("target_labels",)),
     "fine_tune": Entry("FineTune", "fine-tuning", ("target_labels",)),
-    "dan": Entry("DAN", "domain adaptation", ("source", "unlabelled")),
+    "layerwise_lr": Entry("LayerwiseLr", "fine-tuning", ("target_labels",)),
+    "gradual_unfreezing": Entry("GradualUnfreezing", "fine-tuning", ("target_labels",)),
+    "lp_ft": Entry("LpFt", "fine-tuning", ("target_labels",)),
+    "l2_sp": Entry("L2Sp", "fine-tuning", ("target_labels",)),
+    "bitfit": Entry("BitFit", "fine-tuning", ("target_labels",)),
+    "lora": Entry("LoRA", "fine-tuning", ("target_labels",)),
+    "wise_ft": Entry("WiseFt", "fine-tuning", ("target_labels",)),
+    "dan": Entry("DAN", "domain adaptation", ("source", "unlabelled"), also=SEMI_SUPERVISED),
+    "deep_coral": Entry("DeepCoral", "domain adaptation", ("source", "unlabelled"), also=SEMI_SUPERVISED),
+    "dann": Entry("DANN", "domain adaptation", ("source", "unlabelled"), also=SEMI_SUPERVISED),
+    "cdan": Entry("CDAN", "domain adaptation", ("source", "unlabelled"), also=SEMI_SUPERVISED),
+    "adda": Entry("ADDA", "domain adaptation", ("source", "unlabelled"), also=SEMI_SUPERVISED),
+    "drcn": Entry("DRCN", "domain adaptation", ("source", "unlabelled"), also=SEMI_SUPERVISED),
+    "mcc": Entry("MCC", "domain adaptation", ("source", "unlabelled"), also=SEMI_SUPERVISED),
+    "adabn": Entry("AdaBN", "domain adaptation", ("source", "unlabelled"), also=SEMI_SUPERVISED),
+    "prototypical": Entry(
+        "Prototypical", "few and one shot", ("target_labels",), also=(("episodes_from", "source", "source"),)
+    ),
+    "matching": Entry("Matching", "few and one shot", ("target_labels",), also=(("episodes_from", "source", "source"),)),
+    "siamese": Entry("Siamese", "few and one shot", ("target_labels",), also=(("pairs_from", "source", "source"),)),
+    "zero_shot": Entry("ZeroShot", "zero shot", ("target_labels", "descriptions")),
+    "distillation": Entry(
+        "Distillation",
+        "distillation",
+        ("unlabelled", "teacher"),
+        also=(("target_labels", True, "target_labels"),),
+    ),
+    "feature_distillation": Entry(
+        "FeatureDistillation",
+        "distillation",
+        ("unlabelled", "teacher"),
+        also=(("target_labels", True, "target_labels"),),
+    ),
+    "relational_distillation": Entry(
+        "RelationalDistillation",
+        "distillation",
+        ("unlabelled", "teacher"),
+        also=(("target_labels", True, "target_labels"),),
+    ),
+    "hard_sharing": Entry("HardSharing", "multi-task", ("target_labels",), tasks="all"),
+    "soft_sharing": Entry("SoftSharing", "multi-task", ("target_labels",), tasks="all"),
+    "cross_stitch": Entry("CrossStitchNetworks", "multi-task", ("target_labels",), tasks="all"),
 }
+
+ALIASES = {"datnn": "dann"}
+"""Other names that texts give the same algorithm. DATNN: the D-omain A-dversarial T-raining of N-eural N-etworks."""
 
 TEACHER = "teacher"
 """Argument of a constructor that is no hyper-parameter: the model of another entry."""
@@ -45,6 +94,11 @@ class Parameter(NamedTuple):
 
     annotation: str
     default: Any
+
+
+def canonical(name: str) -> str:
+    """The catalogue's name for a strategy that may be called by another."""
+    return ALIASES.get(name.lower(), name)
 
 
 def load(name: str) -> type[Strategy]:

@@ -14,26 +14,20 @@ import torch
 
 from components.backbones.base import Backbone
 from components.losses.mmd import mmd
-from components.strategies.base import Classifier, cross_entropy
-from components.types import Labelled, LabelSpace, Losses, Unlabelled
+from components.strategies.adaptation import Adaptation, Side
+from components.types import LabelSpace, Losses
 
 
-class DAN(Classifier):
+class DAN(Adaptation):
     """`trade_off`: weight of the MMD term (the paper's lambda)."""
 
-    streams = ("source", "unlabelled")
-
-    def __init__(self, backbone: Backbone, label_space: LabelSpace, *, trade_off: float = 1.0) -> None:
-        super().__init__(backbone, label_space)
+    def __init__(
+        self, backbone: Backbone, label_space: LabelSpace, *, trade_off: float = 1.0, target_labels: bool = False
+    ) -> None:
+        super().__init__(backbone, label_space, target_labels=target_labels)
         self.trade_off = trade_off
 
-    def losses(self, source: Labelled, unlabelled: Unlabelled) -> Losses:
-        # Both domains pass through the network together. Apart, each would be normalised by its own batch statistics:
-        # the shift would vanish from the training batches, where the MMD is measured, and be back in evaluation.
-        count = len(source.image)
-        features = self.backbone(torch.cat([source.image, unlabelled.image]))
-        outputs = self.classify(features)
-        terms = cross_entropy({task: logits[:count] for task, logits in outputs.items()}, source.labels)
-        layers = [features, *(logits.float().softmax(1) for logits in outputs.values())]
-        distance = torch.stack([mmd(source=layer[:count], target=layer[count:]) for layer in layers]).sum()
-        return {**terms, "mmd": self.trade_off * distance}
+    def adapt(self, *, source: Side, target: Side) -> Losses:
+        layers = [(source.features, target.features)]
+        layers += [(source.outputs[t].float().softmax(1), target.outputs[t].float().softmax(1)) for t in source.outputs]
+        return {"mmd": self.trade_off * torch.stack([mmd(source=s, target=t) for s, t in layers]).sum()}

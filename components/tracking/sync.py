@@ -100,6 +100,10 @@ def _log_results(client: MlflowClient, run_id: str, root: Path, row: Mapping, ev
         "train_time_s": timing["train_time_s"],
         "parameters": row["parameters"],
     }
+    metrics |= {f"test_accuracy_{task}": accuracy for task, accuracy in row["other_tasks"].items()}
+    metrics |= {f"test_accuracy_{kind}": accuracy for kind, accuracy in (row["unseen"] or {}).items()}
+    if not row["oracle"]["is_chosen"]:
+        metrics["test_accuracy_oracle_seed"] = row["oracle"]["test_accuracy"]
     if chosen:
         metrics |= _bundle_metrics(root)
     key = lineage.digest([metrics, chosen])
@@ -115,7 +119,12 @@ def _log_results(client: MlflowClient, run_id: str, root: Path, row: Mapping, ev
     client.log_batch(
         run_id,
         metrics=[Metric(metric, float(value), now, 0) for metric, value in metrics.items()],
-        tags=[RunTag("chosen", str(chosen).lower()), RunTag(RESULTS_TAG, key)],
+        tags=[
+            RunTag("chosen", str(chosen).lower()),
+            RunTag("negative_transfer", str(row["negative_transfer"] is not None).lower()),
+            RunTag("seed_chosen_by", row["chosen_by"]),
+            RunTag(RESULTS_TAG, key),
+        ],
     )
 
 

@@ -12,7 +12,8 @@ from components.params import Recipe
 def optimizer(groups: list[dict], recipe: Recipe) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum 0.9, or AdamW. Each group brings its own peak `lr`.
 
-    Weight decay is for weights alone: biases and the gains of normalisation layers have one dimension and get none.
+    Weight decay is for weights alone: biases and the gains of normalisation layers have one dimension and get none. A
+    group's own `weight_decay` stands in for the recipe's.
     """
     split = []
     for group in groups:
@@ -21,7 +22,7 @@ def optimizer(groups: list[dict], recipe: Recipe) -> torch.optim.Optimizer:
         vectors = [p for p in group["params"] if p.ndim <= 1]
         split += [
             {**rest, "params": part, "weight_decay": decay}
-            for part, decay in ((weights, recipe.weight_decay), (vectors, 0.0))
+            for part, decay in ((weights, group.get("weight_decay", recipe.weight_decay)), (vectors, 0.0))
             if part
         ]
     if recipe.optimizer == "adamw":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from components.data.prepared import HIDDEN, Domain, Prepared
 from components.data.streams import Streams, crop, normalise
 from components.errors import DataError
-from components.types import Labelled, LabelSpace, Preprocess, Unlabelled
+from components.types import Labelled, LabelSpace, Preprocess, Sampling, Unlabelled
 
 PREPROCESS = Preprocess(size=8, resize=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
@@ -30,8 +32,8 @@ def data() -> Prepared:
     return Prepared(LabelSpace({"label": ("a", "b", "c")}), domains)
 
 
-def _streams(data, seed=0, batch_size=7, augment="none") -> Streams:
-    return Streams(data, PREPROCESS, batch_size=batch_size, augment=augment, seed=seed)
+def _streams(data, seed=0, batch_size=7, augment="none", draw=None) -> Streams:
+    return Streams(data, PREPROCESS, batch_size=batch_size, augment=augment, seed=seed, draw=draw)
 
 
 def _numbers(batch) -> list[int]:
@@ -115,6 +117,64 @@ def test_a_stream_that_the_data_cannot_fill_is_refused(data):
         _streams(nothing).batch("target", 0)
     with pytest.raises(DataError, match="no stream 'sorce'"):
         _streams(data).batch("sorce", 0)
+
+
+SMALL = Sampling("target", n_way=2, k_shot=1, n_query=2)
+
+
+def _images(batch) -> list[torch.Tensor]:
+    """Of an episode or of pairs."""
+    return [getattr(part, "image", part) for part in batch]
+
+
+@pytest.mark.parametrize("stream", ["episodes", "pairs"])
+def test_episodes_and_pairs_are_a_function_of_seed_and_step(stream, data):
+    one, other = (_streams(data, augment="light", draw=SMALL) for _ in range(2))
+    for step in (5, 0, 5, 900):
+        parts = zip(_images(one.batch(stream, step)), _images(other.batch(stream, step)), strict=True)
+        assert all(torch.equal(a, b) for a, b in parts)
+    first = _images(one.batch(stream, 0))[0]
+    assert not torch.equal(first, _images(one.batch(stream, 1))[0])
+    assert not torch.equal(first, _images(_streams(data, seed=1, augment="light", draw=SMALL).batch(stream, 0))[0])
+
+
+@pytest.mark.parametrize(("domain", "allowed"), [("target", range(8, 20)), ("source", range(100, 130))])
+def test_an_episode_is_labelled_by_its_own_classes(domain, allowed, data):
+    streams = _streams(data, draw=Sampling(domain, n_way=3, k_shot=1, n_query=2))
+    orders = set()
+    for step in range(20):
+        support, query = streams.batch("episodes", step)
+        assert support.labels["label"].tolist() == [0, 1, 2]
+        assert query.labels["label"].tolist() == [0, 0, 1, 1, 2, 2]
+        assert {*_numbers(support), *_numbers(query)} <= set(allowed)
+        assert len({*_numbers(support), *_numbers(query)}) == 9
+        classes = [number % 3 for number in _numbers(support)]
+        assert [number % 3 for number in _numbers(query)] == [label for label in classes for _ in range(2)]
+        orders.add(tuple(classes))
+    assert len(orders) > 1  # a class has no fixed place, or its number could be learned
+
+
+def test_pairs_say_whether_their_classes_agree(data):
+    pairs = _streams(data, batch_size=12, draw=SMALL).batch("pairs", 0)
+    left, right = (_numbers(Labelled(image, {})) for image in (pairs.left, pairs.right))
+    assert pairs.same.tolist() == [1.0, 0.0] * 6
+    assert [float(a % 3 == b % 3) for a, b in zip(left, right, strict=True)] == pairs.same.tolist()
+    assert set(left + right) <= set(range(8, 20))
+
+
+def test_the_two_sides_of_a_pair_are_augmented_apart(data):
+    white = replace(data.target, pixels=np.full_like(data.target.pixels, 200))  # or the images themselves would differ
+    pairs = _streams(Prepared(data.label_space, {"target": white}), augment="light", draw=SMALL).batch("pairs", 0)
+    assert not torch.equal(pairs.left, pairs.right)
+
+
+@pytest.mark.parametrize("stream", ["episodes", "pairs"])
+def test_episodes_and_pairs_need_their_domain(stream, data):
+    alone = Prepared(data.label_space, {"target": data.target})
+    with pytest.raises(DataError, match=r"needs source images, but data\.source is not set"):
+        _streams(alone, draw=Sampling("source", n_way=2, k_shot=1, n_query=1)).batch(stream, 0)
+    with pytest.raises(DataError, match="the target has 0 of them"):
+        _streams(data, draw=Sampling("target", n_way=2, k_shot=5, n_query=5)).batch("episodes", 0)
 
 
 def test_augmentation_changes_training_batches(data):

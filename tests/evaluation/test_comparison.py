@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.errors import DataError
-from components.evaluation.comparison import Answers, compare, lead, score, verdict
+from components.evaluation.comparison import Answers, compare, generalised_accuracy, lead, score, verdict
 from components.params import EvaluateParams
 
 PARAMS = EvaluateParams(resamples=200)
@@ -116,3 +116,17 @@ def test_the_verdict_looks_at_the_winner_s_lead_over_the_baseline_alone():
     other = {**_lead(-0.5, -0.4), "strategy": "fine_tune"}
     third = {**_lead(-0.5, -0.4), "over": "fine_tune"}
     assert "Transfer beat" in verdict("dan", ENTRY, [other, third, _lead(0.02, 0.06)])
+
+
+def test_generalised_accuracy_is_a_mean_over_classes_and_their_harmonic_mean():
+    labels = np.array([0] * 8 + [1] * 2 + [2] * 4)
+    answer = np.array([0] * 8 + [1, 0] + [2, 0, 0, 0])
+    found = generalised_accuracy(Answers(np.eye(3)[answer][None], labels), unseen=[2])
+    # Seen: 8 of 8 and 1 of 2, so 0.75 whatever the classes' sizes; unseen 1 of 4; 2 * .75 * .25 / 1.
+    assert found == pytest.approx({"seen": 0.75, "unseen": 0.25, "harmonic_mean": 0.375})
+
+
+def test_generalised_accuracy_of_nothing_right_is_zero():
+    labels = np.array([0, 1])
+    found = generalised_accuracy(Answers(np.eye(2)[1 - labels][None], labels), unseen=[1])
+    assert found == {"seen": 0.0, "unseen": 0.0, "harmonic_mean": 0.0}

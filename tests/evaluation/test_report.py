@@ -44,7 +44,13 @@ def _evaluation(names: list[str] | None = None, accuracy: float = 0.8) -> dict:
                 "needs": ["target_labels", "source", "unlabelled"],
                 "val": _score(accuracy),
                 "test": _score(accuracy),
+                "teacher": None,
                 "seeds": 3,
+                "chosen_by": "val",
+                "oracle": {"seed": 0, "is_chosen": True, "test_accuracy": accuracy},
+                "other_tasks": {},
+                "unseen": None,
+                "negative_transfer": None,
                 "parameters": 123456,
                 "weights_sha256": "ab",
                 "precision_per_class": [0.8, 0.9],
@@ -157,7 +163,7 @@ def test_the_table_fits_a_hundred_columns_with_nothing_cut_off(names, accuracy):
     assert "…" not in text
     for name in names:
         assert name in text
-    for part in (f"{accuracy:.1%}", "12345.6 s", "interval", "macro F1", "unlabelled"):
+    for part in (f"{accuracy:.1%}", "12346 s", "interval", "ECE", "unlabelled"):
         assert part in text, part
 
 

@@ -79,16 +79,21 @@ def hashes(lock: bytes) -> dict[str, list[str]]:
 
 def test_the_pipelines_graph_is_the_documented_one(tmp_path: Path) -> None:
     needs = {stage.address: set(stage.needs) for stage in graph.read(ROOT)}
-    trained = {f"train@{name}" for name in parameters.load(ROOT).strategies}
+    params = parameters.load(ROOT)
+    trained = {f"train@{name}" for name in params.compare}
+    students = {f"distil@{name}" for name in params.students}
     assert needs["prepare"] == set()
     assert needs["pretrain"] == {"prepare"}
     assert all(needs[address] == {"prepare", "pretrain"} for address in trained)
-    assert trained <= needs["evaluate"]
-    assert {"evaluate", *trained} <= needs["export"]
+    teacher = "pretrain" if params.teacher == parameters.PRETRAINED else f"train@{params.teacher}"
+    assert all(needs[address] == {"prepare", "pretrain", teacher} for address in students)
+    assert trained | students <= needs["evaluate"]
+    assert {"evaluate", *trained, *students} <= needs["export"]
     assert "export" in needs["benchmark"]
     assert {"evaluate", "export", "benchmark"} <= needs["report"]
     assert "report" in needs["track"]
-    assert set(needs) == {"prepare", "pretrain", *trained, "evaluate", "export", "benchmark", "report", "track"}
+    alone = {"prepare", "pretrain", "evaluate", "export", "benchmark", "report", "track"}
+    assert set(needs) == alone | trained | students
 
 
 def test_a_verb_is_spelled_alike_as_stage_module_and_section() -> None:
@@ -114,8 +119,8 @@ def test_dvc_yaml_and_paths_name_the_same_places() -> None:
         paths.PREPARED,
         paths.PRETRAINED,
         paths.TIMINGS / "pretrain.json",
-        paths.MODELS / "${key}",
-        paths.TIMINGS / "${key}.json",
+        paths.MODELS / "${item}",
+        paths.TIMINGS / "${item}.json",
         paths.EVALUATION,
         paths.BUNDLE,
         paths.BENCHMARK,
@@ -164,7 +169,9 @@ def modules_behind(module: str, seen: set[str]) -> set[str]:
     return seen
 
 
-@pytest.mark.parametrize("verb", ["prepare", "pretrain", "train", "evaluate", "export", "benchmark", "report", "track"])
+@pytest.mark.parametrize(
+    "verb", ["prepare", "pretrain", "train", "distil", "evaluate", "export", "benchmark", "report", "track"]
+)
 def test_a_stage_runs_again_when_code_that_it_uses_changes(verb: str) -> None:
     body = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][verb]
     deps = body.get("do", body)["deps"]

@@ -61,7 +61,7 @@ def test_predictions_come_in_order_whatever_the_batch_size(predictor, files):
     for a, b in zip(one, many, strict=True):
         assert a.class_name == b.class_name
         assert a.probability == pytest.approx(b.probability, abs=1e-5)
-    logits = predictor.logits(files, batch_size=2)
+    logits = predictor.logits(files, batch_size=2)["label"]
     names = np.array(predictor.classes["label"])
     assert [prediction.class_name for prediction in one] == names[logits.argmax(1)].tolist()
 

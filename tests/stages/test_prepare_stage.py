@@ -46,6 +46,8 @@ def _params(**changes) -> None:
         "data": {"target": {"folder": "images"}},
         "prepare": {"size": 16, "val_fraction": 0.25, "test_fraction": 0.25, "labels_per_class": 4},
         "backbone": {"name": "resnet18", "weights": "IMAGENET1K_V1"},
+        "compare": ["fine_tune"],
+        "students": [],
         "strategies": {"fine_tune": {}},
     }
     Path("params.yaml").write_text(yaml.safe_dump({**content, **changes}))

@@ -40,9 +40,12 @@ def _params(folder: Path, **changes) -> None:
         "train": {"steps": 8, "batch_size": 16, "log_every": 4, "evaluate_every": 4, "seeds": SEEDS},
         "compute": {"device": "cpu", "precision": "fp32", "threads": 1},
         "evaluate": {"resamples": 100},
+        "students": [],
         "strategies": STRATEGIES,
     }
-    (folder / "params.yaml").write_text(yaml.safe_dump({**content, **changes}))
+    content |= changes
+    content.setdefault("compare", [name for name in content["strategies"] if name not in content["students"]])
+    (folder / "params.yaml").write_text(yaml.safe_dump(content))
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +265,7 @@ def test_export_writes_a_bundle_that_answers_like_the_chosen_strategy(exported_w
     rows = target.rows("test", labelled=True)
     arrays = tensorfile.load(paths.MODELS / chosen / "predictions.safetensors")
     expected = arrays["test/label/logits"][SEEDS.index(model["best_seed"])]
-    found = predictor.logits([Path(target.paths[row]) for row in rows])
+    found = predictor.logits([Path(target.paths[row]) for row in rows])["label"]
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
     assert json.dumps(facts["metrics"]["test"])  # the file alone says how good it is
 

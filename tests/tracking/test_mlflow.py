@@ -58,7 +58,18 @@ def _workspace(root: Path) -> Path:
         )
         jsonfile.write(root / paths.TIMINGS / f"{name}.json", {"train_time_s": 3.0, "seeds": 2})
     rows = [
-        {"strategy": name, "val": SCORE, "test": SCORE, "parameters": 1000, "confusion": [[3, 1], [0, 4]]}
+        {
+            "strategy": name,
+            "val": SCORE,
+            "test": SCORE,
+            "parameters": 1000,
+            "confusion": [[3, 1], [0, 4]],
+            "chosen_by": "val",
+            "oracle": {"seed": 1, "is_chosen": True, "test_accuracy": 0.5},
+            "other_tasks": {"loops": 0.75},
+            "unseen": None,
+            "negative_transfer": {"over": "source_only", "difference": -0.1} if name == NAMES[0] else None,
+        }
         for name in NAMES
     ]
     jsonfile.write(root / paths.EVALUATION, {"chosen": "dan", "classes": ["a", "b"], "strategies": rows})

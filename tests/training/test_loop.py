@@ -12,7 +12,7 @@ from components.backbones.small_resnet import SmallResNet
 from components.data.streams import Streams
 from components.errors import GraftError
 from components.params import Recipe
-from components.strategies.base import Classifier
+from components.strategies.base import Classifier, cross_entropy
 from components.strategies.dan import DAN
 from components.strategies.fine_tune import FineTune
 from components.training import session

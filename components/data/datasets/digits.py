@@ -1,5 +1,8 @@
 """Digits in print and digits by hand: the built-in example of transfer, made on this machine with no download.
 
+Beside the handwritten ones lies `attributes.csv`, which says of each digit how a seven-segment display shows it and how
+a pen draws it: descriptions for zero-shot, further questions for multi-task.
+
 `printed` is the source domain, drawn from the text faces that matplotlib carries; `handwritten` is the target domain,
 the 1,797 UCI scans that scikit-learn carries (Kaynak, 1995, "Methods of combining multiple classifiers and their
 applications to handwritten digit recognition", MSc thesis, Bogazici University). Both write `root/<digit>/<nnnn>.png`,
@@ -15,6 +18,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import tempfile
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
@@ -42,6 +46,24 @@ FACES = (
 )  # fmt: skip
 
 
+ATTRIBUTES = """\
+class,loops,strokes,top,upper_left,upper_right,middle,lower_left,lower_right,bottom,closed_above,closed_below,open_left,\
+open_right,straight,curved
+0,one,curved,1,1,1,0,1,1,1,0.5,0.5,0,0,0,1
+1,none,straight,0,0,1,0,0,1,0,0,0,0,0,1,0
+2,none,mixed,1,0,1,1,1,0,1,0,0,1,1,0.5,0.5
+3,none,curved,1,0,1,1,0,1,1,0,0,1,0,0,1
+4,none,straight,0,1,1,1,0,1,0,0.5,0,0,0,1,0
+5,none,mixed,1,1,0,1,0,1,1,0,0,1,1,0.5,0.5
+6,one,curved,1,1,0,1,1,1,1,0,1,0,1,0,1
+7,none,straight,1,0,1,0,0,1,0,0,0,1,0,1,0
+8,two,curved,1,1,1,1,1,1,1,1,1,0,0,0,1
+9,one,curved,1,1,1,1,0,1,1,1,0,1,0,0,1
+"""
+"""`loops` and `strokes` are questions with a few answers; then come the segments of the display, clockwise from the top
+and lit or not, and what of the digit is closed, open to a side, straight or curved, by how much."""
+
+
 def printed(root: Path, per_class: int, seed: int) -> None:
     """Writes `per_class` printed images of each digit below `root`.
 
@@ -66,8 +88,9 @@ def handwritten(root: Path) -> None:
         scans, labels = load_digits(return_X_y=True)
         for index, (scan, digit) in enumerate(zip(scans, labels, strict=True)):
             _save(scan.reshape(SIZE // BLOCK, SIZE // BLOCK), folder / str(digit) / f"{index:04d}.png")
+        (folder / "attributes.csv").write_text(ATTRIBUTES, encoding="utf-8")
 
-    _publish(root, {"digits": "handwritten"}, write)
+    _publish(root, {"digits": "handwritten", "attributes": zlib.crc32(ATTRIBUTES.encode())}, write)
 
 
 def _write_digit(folder: Path, per_class: int, seed: int, digit: int) -> None:
