@@ -1,12 +1,14 @@
-"""Rewrites the result table of README.md from what the last run left in reports/.
+"""Rewrites a page's result table from what the last run left in reports/.
 
 make run && python benchmarks/readme_table.py
+make run STRATEGIES=all && python benchmarks/readme_table.py docs/strategies.md
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,12 +32,12 @@ def table() -> str:
 
 
 def main() -> None:
-    path = ROOT / "README.md"
+    path = ROOT / (sys.argv[1] if len(sys.argv) > 1 else "README.md")
     text = path.read_text(encoding="utf-8")
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
     replaced, count = pattern.subn(lambda _: f"{BEGIN}\n{table()}\n{END}", text)
     if count != 1:
-        raise SystemExit(f"README.md must hold {BEGIN} and {END} once")
+        raise SystemExit(f"{path.name} must hold {BEGIN} and {END} once")
     path.write_text(replaced, encoding="utf-8")
 
 

@@ -105,7 +105,7 @@ class Recipe(Section):
     weight_decay: float = 5e-4
     warmup: float = 0.1
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    augment: Literal["none", "shift", "light"] = "light"
+    augment: Literal["none", "shift", "light", "strong"] = "light"
     log_every: int = 20
     evaluate_every: int = 200
     checkpoint_every: int = 100

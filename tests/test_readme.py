@@ -41,3 +41,9 @@ def test_the_parameters_shown_are_accepted(block: str) -> None:
 def test_figures_in_the_readme_are_measured() -> None:
     assert "@" not in README, "a figure has not been filled in"
     assert Path(ROOT / "CHANGELOG.md").exists()
+
+
+def test_contributing_shows_the_strategy_as_it_is() -> None:
+    from benchmarks import strategy_diff
+
+    assert strategy_diff.diff() in strategy_diff.PAGE.read_text(encoding="utf-8"), "python benchmarks/strategy_diff.py"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from components.types import Preprocess
@@ -23,3 +24,7 @@ class Backbone(nn.Module, ABC):
     def stages(self) -> Sequence[nn.Module]:
         """The parts from input to output, every parameter in exactly one: what freezing, gradual unfreezing and
         layer-wise rates count in."""
+
+    def example(self, count: int) -> Tensor:
+        """[count, ...], zeros of the shape that `forward` reads: for a look at the shapes that come of it."""
+        return torch.zeros(count, 3, self.preprocess.size, self.preprocess.size)

@@ -1,8 +1,8 @@
 """Recurrent networks as backbones: sequences as they come, or an image read row by row or patch by patch.
 
 An LSTM (Hochreiter & Schmidhuber, 1997, Neural Computation 9(8)) or a GRU (Cho et al., 2014, arXiv:1406.1078) reads
-x_1 ... x_T; the features are the last hidden state h_T, as where Le et al., 2015, arXiv:1504.00941, sec. 4.2, read MNIST
-pixel by pixel, or the mean of all hidden states.
+x_1 ... x_T; the features are the last hidden state h_T, as in Le et al., 2015, arXiv:1504.00941, sec. 4.2, where MNIST
+is read pixel by pixel, or the mean of all hidden states.
 
 The layers are torch's own: they export as ONNX's LSTM and GRU, one node each, whatever the length. They are stacked one
 by one, not by `num_layers`, so that each can be frozen, unfrozen and trained at a rate of its own.
@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.backbones.base import Backbone
+from components.errors import ParamsError, choices
 from components.types import Preprocess
 
-CELLS: dict[str, type[nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+SUMMARIES = ("last", "mean")
 
 
 class Layer(nn.Module):
@@ -58,8 +60,13 @@ class SequenceBackbone(Backbone):
         bidirectional: bool = False,
         summary: Literal["last", "mean"] = "last",
     ) -> None:
+        for key, value, known in (("cell", cell, CELLS), ("summary", summary, SUMMARIES)):
+            if value not in known:
+                raise ParamsError(f"{key} is {value!r}; {choices(value, known)}")
+        if layers < 1:
+            raise ParamsError(f"layers is {layers}, but must be at least 1")
         super().__init__()
-        self.width, self.bidirectional, self.summary = width, bidirectional, summary
+        self.features_in, self.width, self.bidirectional, self.summary = features_in, width, bidirectional, summary
         # What is no image has no size or colours; its values are taken as they are.
         self.preprocess = Preprocess(size=1, resize=1, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         self.num_features = width * (2 if bidirectional else 1)
@@ -80,11 +87,14 @@ class SequenceBackbone(Backbone):
     def stages(self) -> Sequence[nn.Module]:
         return [self.projection, *self.layers]
 
+    def example(self, count: int) -> Tensor:
+        return torch.zeros(count, 2, self.features_in)  # the shortest sequence that has a past
+
 
 class ImageSequence(SequenceBackbone):
     """image [B, 3, S, S] -> features [B, D], read as a sequence.
 
-    `read`: "rows", from the top, or "patches", in the order of writing; `patch`: their side, S / 7 rounded up unless
+    `read`: "rows", from the top, or "patches", in the order of writing; `patch`: their side, S / 4 rounded up unless
     given. An image that is no whole number of patches is continued to the right and below with zeros.
     """
 
@@ -100,7 +110,7 @@ class ImageSequence(SequenceBackbone):
         bidirectional: bool = False,
         summary: Literal["last", "mean"] = "last",
     ) -> None:
-        self.read, self.patch = read, patch or -(-size // 7)
+        self.read, self.patch = read, patch or -(-size // 4)
         features_in = 3 * size if read == "rows" else 3 * self.patch**2
         super().__init__(
             features_in, cell=cell, width=width, layers=layers, bidirectional=bidirectional, summary=summary
@@ -109,6 +119,9 @@ class ImageSequence(SequenceBackbone):
 
     def forward(self, image: Tensor) -> Tensor:
         return super().forward(rows(image) if self.read == "rows" else patches(image, self.patch))
+
+    def example(self, count: int) -> Tensor:
+        return Backbone.example(self, count)
 
 
 def rows(image: Tensor) -> Tensor:
@@ -119,7 +132,6 @@ def rows(image: Tensor) -> Tensor:
 def patches(image: Tensor, side: int) -> Tensor:
     """[B, C, H, W] -> [B, n, C * side * side], patches in the order of writing; zeros fill the last ones up."""
     high, wide = -image.shape[2] % side, -image.shape[3] % side
-    if high or wide:
-        image = F.pad(image, (0, wide, 0, high))
+    image = F.pad(image, (0, wide, 0, high))  # also by nothing: the same steps, whatever the size
     cut = image.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # [B, C, n_high, side, n_wide, side]
     return cut.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)

@@ -31,7 +31,9 @@ class CrossStitch(nn.Module):
         rows = self.mixing.view(self.networks, self.networks)
         mixed = []
         for row in rows:
-            # A scalar factor leaves the activations' precision as it is.
-            terms = [share * activation for share, activation in zip(row, activations, strict=True)]
-            mixed.append(torch.stack(terms).sum(0) if len(terms) > 1 else terms[0])
+            # A scalar factor leaves the activations' precision as it is, and a sum one by one their memory layout.
+            total, *others = (share * activation for share, activation in zip(row, activations, strict=True))
+            for other in others:
+                total = total + other
+            mixed.append(total)
         return mixed

@@ -48,8 +48,8 @@ class ADDA(Adaptation):
         backbone: Backbone,
         label_space: LabelSpace,
         *,
-        source_share: float = 0.5,
-        adversarial_lr_factor: float = 0.2,
+        source_share: float = 0.3,
+        adversarial_lr_factor: float = 1.0,
         hidden: tuple[int, ...] = (500, 500),
         target_labels: bool = False,
     ) -> None:

@@ -40,5 +40,6 @@ class BitFit(Classifier):
 
 
 def biases(network: nn.Module) -> list[nn.Parameter]:
-    """Everything that is added and not multiplied with (attention layers call theirs in_proj_bias)."""
-    return [parameter for name, parameter in network.named_parameters() if name.endswith("bias")]
+    """Everything that is added and not multiplied with (attention layers call theirs in_proj_bias, recurrent ones
+    bias_ih_l0)."""
+    return [parameter for name, parameter in network.named_parameters() if "bias" in name.rpartition(".")[2]]

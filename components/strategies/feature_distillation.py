@@ -63,7 +63,7 @@ class FeatureDistillation(Student):
         self.temperature = temperature
         self.soft_weight = soft_weight
         self.progress = 0.0
-        image = torch.zeros(1, 3, backbone.preprocess.size, backbone.preprocess.size)
+        image = backbone.example(1)
         with _probing(backbone):
             width = self._guided(image).shape[-1]
         # The width of the hint is the teacher's. Without one, loading the trained weights says it.

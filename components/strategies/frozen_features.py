@@ -5,7 +5,7 @@ What the probes are, and where LP-FT and WiSE-FT begin.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Literal
 
@@ -62,7 +62,7 @@ def solve_heads(
 
 
 @contextmanager
-def _in_eval_mode(network: nn.Module) -> Iterator[None]:
+def _in_eval_mode(network: nn.Module) -> Generator[None]:
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

@@ -4,9 +4,10 @@ Kumar et al., 2022, arXiv:2202.10054, sec. 3.4: a random head's gradients distor
 learned anything; started from the linear probe's solution, there is little left to distort them for. The head is
 solved in `begin` as the paper's is: logistic regression, its penalty chosen on the validation part.
 
-Deviation: the paper fine-tunes batch-norm networks as they are. With the statistics of a batch, a network is another
-function than the one whose features the head was fitted to, before the first step is taken; so by default the
-pretrained statistics stay in use while gains and shifts are trained.
+Deviations: the paper has one small rate for everything; a recipe's rate here is that of a head, and the backbone takes
+a tenth of it, as in `fine_tune`. With the statistics of a batch, a batch-norm network is another function than the one
+whose features the head was fitted to, before the first step is taken; so by default the pretrained statistics stay in
+use while gains and shifts are trained.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class LpFt(Classifier):
         backbone: Backbone,
         label_space: LabelSpace,
         *,
-        body_lr_factor: float = 1.0,
+        body_lr_factor: float = 0.1,
         l2: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
         statistics: Literal["pretrained", "batch"] = "pretrained",
         label_smoothing: float = 0.0,

@@ -47,6 +47,8 @@ class Matching(FewShot):
         k_shot: int = 5,
         n_query: int = 10,
     ) -> None:
+        if scale <= 0:
+            raise ParamsError(f"scale is {scale}, but must be positive")
         for key, value in (("memory_per_class", memory_per_class), ("processing_steps", processing_steps)):
             if value < 1:
                 raise ParamsError(f"{key} is {value}, but must be at least 1")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.backbones.base import Backbone
+from components.errors import ParamsError
 from components.losses.distance import cosine_similarity, squared_distance
 from components.strategies.base import Data
 from components.strategies.few_shot import FewShot, episode_sampling
@@ -46,6 +47,8 @@ class Prototypical(FewShot):
         k_shot: int = 5,
         n_query: int = 10,
     ) -> None:
+        if scale <= 0:
+            raise ParamsError(f"scale is {scale}, but must be positive")
         sampling = episode_sampling(episodes_from, n_way=n_way, k_shot=k_shot, n_query=n_query)
         super().__init__(backbone, label_space, sampling=sampling)
         self.distance = distance

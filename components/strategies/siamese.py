@@ -84,11 +84,16 @@ class Siamese(FewShot):
 
     def compare(self, query: Tensor, support: Tensor, taken: Tensor) -> Tensor:
         """query [B, D], support [C, M, D], of which those count that are `taken` [C, M] -> mean likeness [B, C]."""
+        # Place by place: all differences at once would be M times as large.
+        places = zip(support.unbind(1), taken.unbind(1), strict=True)
+        total = sum(self.likeness(query, features) * counts for features, counts in places)
+        return total / taken.sum(1).clamp_min(1)
+
+    def likeness(self, query: Tensor, support: Tensor) -> Tensor:
+        """query [B, D], support [C, D] -> [B, C]."""
         if self.alpha is None:
-            likeness = -squared_distance(query, support.flatten(0, 1)).view(-1, *taken.shape)
-        else:
-            likeness = self.log_odds(query[:, None, None], support[None])
-        return (likeness * taken).sum(2) / taken.sum(1).clamp_min(1)
+            return -squared_distance(query, support)
+        return self.log_odds(query[:, None], support[None])
 
     def finish(self, data: Data) -> None:
         self.memory.fill(*self.features_of(data.batches("target")))

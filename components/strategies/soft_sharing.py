@@ -1,7 +1,7 @@
 """Soft sharing: a backbone for each task, all of them held together by a penalty on how far apart their weights are.
 
 Duong et al., 2015, "Low resource dependency parsing: cross-lingual parameter sharing in a neural network parser", ACL,
-sec. 3: the tasks' losses + l2 * |W_a - W_b|^2, summed over parameters and, where there are more than two tasks, over
+sec. 3: the tasks' losses + l2 / 2 * |W_a - W_b|^2, summed over parameters and, with more than two tasks, over
 pairs of them.
 
 Deviations: the paper ties a parser to one that was trained before and does not move; here all tasks start from the same
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from components.backbones.base import Backbone
+from components.losses.squared_norm import half_squared_norm
 from components.strategies.base import cross_entropy
 from components.strategies.multi_task import MultiTask
 from components.types import Labelled, LabelSpace, Losses, Outputs
@@ -55,16 +56,13 @@ class SoftSharing(MultiTask):
 
     def losses(self, target: Labelled) -> Losses:
         terms = self.weigh(cross_entropy(self(target.image), target.labels))
-        distances = [squared_distance(a, b) for a, b in combinations(self.networks(), 2)]
+        distances = [
+            half_squared_norm(p - q for p, q in zip(a.parameters(), b.parameters(), strict=True))
+            for a, b in combinations(self.networks(), 2)
+        ]
         if distances:
             terms["penalty"] = self.l2 * torch.stack(distances).sum()
         return terms
 
     def bodies(self) -> Iterable[nn.Parameter]:
         return [parameter for network in self.networks() for parameter in network.parameters()]
-
-
-def squared_distance(a: nn.Module, b: nn.Module) -> Tensor:
-    """Between the parameters of two modules of one kind -> scalar."""
-    parts = [(p - q).square().sum() for p, q in zip(a.parameters(), b.parameters(), strict=True)]
-    return torch.stack(parts).sum()

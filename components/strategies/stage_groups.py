@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import nn
 
 from components.backbones.base import Backbone
@@ -20,7 +22,7 @@ def stage_groups(backbone: Backbone, groups: int) -> list[list[nn.Module]]:
     count = min(groups, len(stages))
     size, larger = divmod(len(stages), count)
     ends = [number * size + min(number, larger) for number in range(count + 1)]
-    return [stages[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [stages[start:end] for start, end in pairwise(ends)]
 
 
 def rates(backbone: Backbone, lr: float, *, groups: int, decay: float) -> list[dict]:

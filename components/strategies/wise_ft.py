@@ -35,7 +35,7 @@ class WiseFt(Classifier):
         label_space: LabelSpace,
         *,
         alpha: float = 0.5,
-        body_lr_factor: float = 1.0,
+        body_lr_factor: float = 0.1,
         l2: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0),
         label_smoothing: float = 0.0,
     ) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from components.backbones.recurrent import ImageSequence, Layer, SequenceBackbone, patches, rows
+from components.errors import ParamsError
 
 
 def test_rows_keep_a_row_s_pixels_together():
@@ -98,3 +99,12 @@ def test_sizes_that_are_no_whole_number_of_patches_are_read():
         backbone = ImageSequence(read="patches", size=size, width=4, layers=1)
         assert backbone(torch.zeros(2, 3, size, size)).shape == (2, 4)
     assert ImageSequence(read="patches", size=28, patch=7).patch == 7
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"cell": "lstn"}, "'lstm'"), ({"summary": "max"}, "last, mean"), ({"layers": 0}, "at least 1")],
+)
+def test_what_there_is_not_is_refused(given, message):
+    with pytest.raises(ParamsError, match=message):
+        SequenceBackbone(3, **given)

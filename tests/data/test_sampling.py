@@ -50,7 +50,7 @@ def test_only_classes_with_enough_images_are_drawn():
 
 def test_an_episode_that_cannot_be_filled_says_what_is_short():
     with pytest.raises(
-        DataError, match=r"n_way = 4 .* k_shot \+ n_query = 4 .* the target has 3 of them \(of 4 classe"
+        DataError, match=r"n_way = 4 .* k_shot \+ n_query = 4 .* the target has 3 of them \(of 4 classes\)"
     ):
         episode(by_class(LABELS), Sampling("target", n_way=4, k_shot=2, n_query=2), np.random.default_rng(0))
 

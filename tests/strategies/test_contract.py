@@ -170,6 +170,7 @@ def test_loss_terms_are_named_scalars_that_reach_every_trained_parameter(name, d
         assert strategy.param_groups(0.1) == []
         return
     data = _streams(data_of(name), strategy)
+    trained = [parameter for group in strategy.param_groups(0.1) for parameter in group["params"]]
     strategy.begin(data)
     for progress in PHASES:
         strategy.advance(progress)
@@ -177,7 +178,8 @@ def test_loss_terms_are_named_scalars_that_reach_every_trained_parameter(name, d
         assert losses
         assert all(value.shape == () and torch.isfinite(value) for value in losses.values())
         strategy.backward(losses)
-    trained = [parameter for group in strategy.param_groups(0.1) for parameter in group["params"]]
+        # A step, because a product of two weights that begins with a zero has no slope in the other one at first.
+        torch.optim.SGD(trained, lr=1e-3).step()
     assert trained
     assert all(parameter.grad is not None and bool(parameter.grad.abs().sum() > 0) for parameter in trained)
 
@@ -202,11 +204,12 @@ def test_what_no_param_group_names_stays_put(name, data_of, make_strategy, tmp_p
         if own and not trained:
             keys += [key for key, _ in module.named_buffers(recurse=False)]
         if path.startswith("heads") and not strategy.streams:
-            moved += 1  # solved in `finish`, which may write where it likes
-            continue
+            continue  # solved in `finish`, which may write here
         for key in (f"{path}.{key}" for key in keys):
             assert torch.equal(after[key], before[key]), key
         moved += sum(not torch.equal(after[f"{path}.{key}"], before[f"{path}.{key}"]) for key in trained)
+    if not strategy.streams:  # heads that were solved, or a memory that was filled
+        moved = sum(not torch.equal(after[key], before[key]) for key in before)
     assert moved  # something was learned
 
 
@@ -285,7 +288,8 @@ def test_no_two_strategies_give_the_same_answers(learned):
 
 SAME_STEP = [
     {"source_only", "adabn"},  # differ in the statistics that `finish` takes from the target
-    {"fine_tune", "wise_ft"},  # differ in the weights that `finish` averages
+    {"lp_ft", "wise_ft"},  # differ in the weights that `finish` averages
+    {"layerwise_lr", "gradual_unfreezing"},  # differ while something is frozen: until the middle
 ]
 
 

@@ -45,6 +45,18 @@ def test_a_group_may_bring_other_options():
     assert updates.param_groups[0]["momentum"] == 0.5
 
 
+def test_a_groups_own_weight_decay_stands_in_for_the_recipes():
+    free, held, bias, other = (torch.nn.Parameter(torch.ones(shape)) for shape in ((2, 2), (2, 2), (2,), (2, 2)))
+    groups = [
+        {"params": [free], "lr": 0.1, "weight_decay": 0.0},
+        {"params": [held, bias], "lr": 0.1, "weight_decay": 0.3},
+        {"params": [other], "lr": 0.1},
+    ]
+    updates = optimizer(groups, Recipe(weight_decay=0.02))
+    found = {id(p): group["weight_decay"] for group in updates.param_groups for p in group["params"]}
+    assert [found[id(p)] for p in (free, held, bias, other)] == [0.0, 0.3, 0.0, 0.02]
+
+
 def test_sgd_is_nesterov_with_momentum_nine_tenths():
     # One weight at 1, gradient 1, no decay. Nesterov's first two steps with buffer b: b = 1, step = 1 + 0.9 * 1 = 1.9;
     # b = 1.9, step = 1 + 0.9 * 1.9 = 2.71. At lr 0.1 the weight ends at 1 - 0.19 - 0.271 = 0.539.
