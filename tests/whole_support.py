@@ -16,6 +16,10 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMPARED, STUDENTS = (
+    ("from_scratch", "source_only", "linear_probe", "fine_tune", "dan", "hard_sharing"),
+    ("distillation",),
+)
 GRAFT = [sys.executable, "-m", "graft"]
 
 
@@ -52,8 +56,7 @@ def small_workspace(root: Path) -> Path:
     short = {"checkpoint_every": 5, "log_every": 5}
     params["pretrain"] |= {"steps": 40, **short}
     params["train"] |= {"steps": 20, **short}
-    params["compare"] = ["from_scratch", "linear_probe", "fine_tune", "dan", "hard_sharing"]
-    params["students"] = ["distillation"]
+    params |= {"compare": list(COMPARED), "students": list(STUDENTS)}
     for entry in params["strategies"].values():
         entry.get("recipe", {}).pop("steps", None)
     params["evaluate"]["resamples"] = 200

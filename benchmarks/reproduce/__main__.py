@@ -179,6 +179,7 @@ def _section(module: Any, content: dict[str, Any]) -> str:
         raise DataError(f"the figures of {content['protocol']} are of other rows than its module's: run it again")
     values = {key: [entry["values"][key] for entry in entries] for key in rows}
     lines = [
+        f'<a id="{content["protocol"]}"></a>\n',
         f"## {module.TITLE}\n",
         f"{_paragraphs(module.PROTOCOL)}\n",
         "| method | setting | metric | published (source) | ours | goal | met? |",

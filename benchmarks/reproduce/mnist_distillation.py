@@ -10,10 +10,14 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor, nn
 
+from benchmarks.reproduce.protocol import Row
 from components.backbones.base import Backbone
 from components.data.prepared import Domain, Prepared
 from components.params import ComputeParams, Recipe
 from components.strategies.base import Strategy
+from components.strategies.distillation import Distillation
+from components.strategies.from_scratch import FromScratch
+from components.strategies.teacher import Teacher
 from components.training import session
 from components.training.compute import choose
 from components.types import TASK, LabelSpace, Preprocess
@@ -58,7 +62,7 @@ def recipe(epochs: int, lr: float, augment: str = "none") -> Recipe:
     )
 
 
-TEACHER_RECIPE, ALONE_RECIPE, DISTILLED_RECIPE = recipe(20, 0.1, "shift"), recipe(10, 0.1), recipe(10, 0.01)
+TEACHER_RECIPE, ALONE_RECIPE, DISTILLED_RECIPE = recipe(12, 0.1, "shift"), recipe(10, 0.1), recipe(10, 0.02)
 SPACE = LabelSpace({TASK: tuple("0123456789")})
 
 
@@ -127,7 +131,7 @@ def errors(trained: session.Trained, split: str = "test") -> int:
 @cache
 def teacher(file: Path, held_out: int = 0) -> session.Trained:
     def make() -> Strategy:
-        return FromScratch(MLP(1200, dropout=(0.2, 0.5)), SPACE)
+        return FromScratch(MLP(1200, dropout=(0.0, 0.2)), SPACE)
 
     return train(make, mnist(file, held_out), TEACHER_RECIPE, seed=0)
 

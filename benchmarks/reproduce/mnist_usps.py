@@ -22,7 +22,7 @@ SAMPLE = {"mnist": 2000, "usps": 1800}
 """Training images of each set in the protocol of ADDA's table 2."""
 VAL = 500
 RECIPE = Recipe(
-    steps=600, batch_size=64, lr=1e-3, weight_decay=5e-4, warmup=0.05, optimizer="adamw", augment="light",
+    steps=600, batch_size=64, lr=3e-3, weight_decay=5e-4, warmup=0.05, optimizer="adamw", augment="strong",
     log_every=100, evaluate_every=10**6, checkpoint_every=10**6,
 )  # fmt: skip
 

@@ -26,24 +26,25 @@ from components.types import TASK, LabelSpace
 
 TITLE = "Row LSTM: MNIST read row by row, and its transfer to USPS"
 PROTOCOL = """
-An LSTM of 128 units reads the 28 rows of an MNIST image (each projected to 128 values by a linear layer and a ReLU); a
-linear classifier reads its last state. Five epochs of all 60,000 training images in batches of 128 with AdamW, each
-image moved by up to 1/16 of its side; the 10,000 test images are asked once. The published network is hierarchical: it
-reads each row pixel by pixel with one LSTM, and the rows' codes with a second, five epochs of RMSprop, no augmentation.
+An LSTM of two layers of 128 units reads the 28 rows of an MNIST image (each projected to 128 values by a linear layer
+and a ReLU); a linear classifier reads the upper layer's last state. Four epochs of 59,000 training images in batches of
+128 with AdamW, each image moved by up to 1/16 of its side; the 10,000 test images are asked once. The published network
+is hierarchical: it reads each row pixel by pixel with one LSTM and the rows' codes with a second, in five epochs of
+RMSprop on 60,000 images without augmentation.
 
 Transfer: USPS images are enlarged from 16 to 20 pixels and framed in black to 28, as MNIST's digits are. Ten labelled
 images of each class are drawn at random from USPS's training images, three times for each seed. `from_scratch` trains
-the same network on them from random weights, `fine_tune` from those just trained on MNIST under that seed; the MNIST
-network is also asked as it is. Five hundred steps of 32 images, shifted likewise.
+the same network on them from random weights, `fine_tune` (with a new head) from those just trained on MNIST under that
+seed, both in 300 steps of 32 images, moved likewise; the MNIST network is also asked as it is.
 
-Augmentation, depth and rates were chosen on the last 10,000 of MNIST's training images, and on USPS training images
-that are not among the labelled ones, for each strategy by itself out of equally many rates. No test image chose
-anything.
+Depth and augmentation were chosen on the last 10,000 of MNIST's training images, after training on 50,000; the rate is
+the first one tried. Each strategy's rates on USPS were chosen out of six candidates, with draws of another seed, on
+1,000 USPS training images that were not among the labelled ones. No test image chose anything.
 """
 SEEDS = (0, 1, 2)
 ROWS = {
     "mnist": Row(
-        "row LSTM (from_scratch)", "MNIST, 60,000 labels, 5 epochs", "test accuracy, %",
+        "row LSTM (from_scratch)", "MNIST, 59,000 labels, 4 epochs", "test accuracy, %",
         published="98.64", source="Keras example mnist_hierarchical_rnn", goal=">= 98.6",
     ),
     "usps_as_it_is": Row("MNIST's network as it is", "USPS, no labels", "test accuracy, %"),
@@ -59,11 +60,11 @@ SIZE, DIGIT = 28, 20
 PER_CLASS, DRAWS, VAL = 10, 3, 1000
 SCRATCH_LR, FINE_TUNE_LR, BODY_LR_FACTOR = 3e-3, 3e-3, 0.3
 MNIST = Recipe(
-    steps=5 * 59_000 // 128, batch_size=128, lr=3e-3, optimizer="adamw", weight_decay=0.01, warmup=0.05,
+    steps=4 * 59_000 // 128, batch_size=128, lr=3e-3, optimizer="adamw", weight_decay=0.01, warmup=0.05,
     augment="shift", log_every=200, evaluate_every=10**6, checkpoint_every=10**6,
 )  # fmt: skip
 USPS = Recipe(
-    steps=500, batch_size=32, optimizer="adamw", weight_decay=0.01, warmup=0.05,
+    steps=300, batch_size=32, optimizer="adamw", weight_decay=0.01, warmup=0.05,
     augment="shift", log_every=100, evaluate_every=10**6, checkpoint_every=10**6,
 )  # fmt: skip
 
@@ -101,7 +102,7 @@ def competitors(few: Prepared, weights: dict[str, torch.Tensor]) -> dict[str, tu
 
 
 def network() -> ImageSequence:
-    return ImageSequence(read="rows", cell="lstm", size=SIZE, width=128, layers=1)
+    return ImageSequence(read="rows", cell="lstm", size=SIZE, width=128, layers=2)
 
 
 def mnist_arrays(data: Path) -> tuple[np.ndarray, ...]:

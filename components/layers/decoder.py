@@ -19,7 +19,7 @@ class Decoder(nn.Module):
     """features [B, D] -> image [B, 3, size, size]. `channels`: of the last hidden map; each earlier one has twice as
     many, up to four times."""
 
-    def __init__(self, num_features: int, size: int, *, channels: int = 16) -> None:
+    def __init__(self, num_features: int, size: int, *, channels: int = 8) -> None:
         super().__init__()
         sides = [size]
         while sides[0] > SMALLEST:
@@ -33,5 +33,6 @@ class Decoder(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         x = F.relu(self.start(features)).unflatten(1, (-1, self.sides[0], self.sides[0]))
         for side, step in zip(self.sides[1:], self.steps, strict=True):
-            x = F.relu(step(F.interpolate(x, (side, side))))  # nearest: "unpooling" without switches
+            # Convolved before it is enlarged, which costs a quarter of the other order; nearest: unpooling.
+            x = F.interpolate(F.relu(step(x)), (side, side))
         return self.image(x)

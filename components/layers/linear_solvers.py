@@ -23,7 +23,7 @@ def ridge(features: Tensor, one_hot: Tensor, l2: float) -> tuple[Tensor, Tensor]
     return weight, offset - weight @ mean
 
 
-def logistic(features: Tensor, one_hot: Tensor, l2: float, iterations: int = 500) -> tuple[Tensor, Tensor]:
+def logistic(features: Tensor, one_hot: Tensor, l2: float, iterations: int = 200) -> tuple[Tensor, Tensor]:
     """features [n, D], one_hot [n, C] -> weight [C, D] and bias [C] of the multinomial logistic regression.
 
     Minimises the mean cross-entropy + l2 / 2 * |W|^2 for standardised features (Bishop, 2006, "Pattern recognition

@@ -30,7 +30,9 @@ class LowRank(nn.Module):
         return self.sum(weight) if self.training else self.merged
 
     def sum(self, weight: Tensor) -> Tensor:
-        return weight + self.scale * (self.up @ self.down).view_as(weight)
+        # Autocast would round the change to half precision, and the merged network would be another one.
+        with torch.autocast(weight.device.type, enabled=False):
+            return weight + self.scale * (self.up @ self.down).view_as(weight)
 
     @torch.no_grad()
     def merge(self, weight: Tensor) -> None:

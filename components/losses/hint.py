@@ -1,6 +1,6 @@
 """How far what a student computes half-way is from what its teacher does.
 
-Romero et al., 2015, arXiv:1412.6550, eq. 2: 1/2 |u - r(v)|^2, with u the teacher's hint and r(v) the student's guess of
+Romero et al., 2015, arXiv:1412.6550, eq. 3: 1/2 |u - r(v)|^2, with u the teacher's hint and r(v) the student's guess of
 it.
 """
 

@@ -1,7 +1,7 @@
 """How differently student and teacher arrange the same images: by distances of pairs and by angles of triplets.
 
-Park et al., 2019, arXiv:1904.05068, eq. 4 to 9. Neither depends on the two feature spaces' dimensions, scale, place or
-rotation, so nothing has to be fitted between them. Differences are measured by the Huber loss with delta 1 (eq. 6).
+Park et al., 2019, arXiv:1904.05068, sec. 3.2. Neither depends on the two feature spaces' dimensions, scale, place or
+rotation, so nothing has to be fitted between them. Differences are measured by the Huber loss with delta 1.
 
 The paper sums over pairs and triplets; here, as in its published experiments' code, the mean is taken, so that the
 weights of the terms do not depend on the batch size.
@@ -15,13 +15,13 @@ from torch.nn import functional as F
 
 
 def relational_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """student [B, D_s], teacher [B, D_t] -> scalar: the mean over pairs of different images (eq. 5). B >= 2."""
+    """student [B, D_s], teacher [B, D_t] -> scalar: the mean over pairs of different images (sec. 3.2.1). B >= 2."""
     different = ~torch.eye(len(student), dtype=torch.bool, device=student.device)
     return F.huber_loss(_relative_distance(student)[different], _relative_distance(teacher)[different])
 
 
 def relational_angle(student: Tensor, teacher: Tensor) -> Tensor:
-    """student [B, D_s], teacher [B, D_t] -> scalar: the mean over triplets of different images (eq. 8). B >= 3.
+    """student [B, D_s], teacher [B, D_t] -> scalar: the mean over triplets of different images (sec. 3.2.2). B >= 3.
 
     Needs memory for B^3 numbers.
     """
@@ -33,14 +33,14 @@ def relational_angle(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _relative_distance(x: Tensor) -> Tensor:
-    """x [B, D] -> Euclidean distances [B, B] over their mean of all pairs (eq. 4)."""
+    """x [B, D] -> Euclidean distances [B, B] over the mean of all pairs."""
     distance = _distance(x)
     mean = distance.sum() / (len(x) * (len(x) - 1))
     return distance / mean.clamp_min(1e-12)
 
 
 def _cosines(x: Tensor) -> Tensor:
-    """x [B, D] -> [B, B, B]: entry (j, i, k) is the cosine of the angle at x_j between x_i and x_k (eq. 7); 0 where two
+    """x [B, D] -> [B, B, B]: entry (j, i, k) is the cosine of the angle at x_j between x_i and x_k; 0 where two
     of them coincide, for there is none."""
     with torch.autocast(x.device.type, enabled=False):
         # <x_i - x_j, x_k - x_j> = <x_i, x_k> - <x_i, x_j> - <x_k, x_j> + <x_j, x_j>: one matrix product, where all

@@ -49,7 +49,7 @@ class ADDA(Adaptation):
         label_space: LabelSpace,
         *,
         source_share: float = 0.3,
-        adversarial_lr_factor: float = 1.0,
+        adversarial_lr_factor: float = 0.2,
         hidden: tuple[int, ...] = (500, 500),
         target_labels: bool = False,
     ) -> None:

@@ -1,13 +1,13 @@
 """FitNets: hints from the middle of the teacher bring the student's lower half on the way; then its answers teach all.
 
-Romero et al., 2015, arXiv:1412.6550, algorithm 1. First the hint loss (eq. 2), which trains the student up to its
-guided layer and the regressor that guesses the teacher's hint from it; then distillation (eq. 3): cross-entropy with
+Romero et al., 2015, arXiv:1412.6550, algorithm 1. First the hint loss (eq. 3), which trains the student up to its
+guided layer and the regressor that guesses the teacher's hint from it; then distillation (eq. 2): cross-entropy with
 the labels + lambda * cross-entropy with the teacher's softened answers, with lambda falling evenly from 4 to 1.
 
 Deviations: both stages share one training and its schedule, `hint_share` of the steps for the first, where the paper
 trains each until it no longer improves; the regressor is a linear map at each position (a 1x1 convolution), and where
 maps differ in size, the larger one is averaged down, where the paper's convolution has a kernel as large as the
-difference; the second term of eq. 3 is multiplied by temperature^2, as Hinton et al. do. Without `target_labels` the
+difference; the second term of eq. 2 is multiplied by temperature^2, as Hinton et al. do. Without `target_labels` the
 second stage has no first term; with a backbone alone as the teacher it has nothing but that.
 """
 

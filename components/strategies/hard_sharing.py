@@ -1,6 +1,6 @@
 """Hard sharing: one backbone for all tasks, which must find features that serve every one of them; a head for each.
 
-Caruana, 1997, "Multitask learning", Machine Learning 28, sec. 1 & fig. 2: the sum of the tasks' losses, whose gradients
+Caruana, 1997, "Multitask learning", Machine Learning 28, fig. 2: the sum of the tasks' losses, whose gradients
 meet in the shared layers.
 
 `weighting`: "equal" is that sum; "uncertainty" learns a weight for each task (Kendall et al., 2018, arXiv:1705.07115,

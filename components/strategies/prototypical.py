@@ -3,7 +3,7 @@
 Snell et al., 2017, arXiv:1703.05175: prototypes c_k = mean of f(x_i) over the support S_k (eq. 1), and
 p(y = k | x) = softmax over k of -d(f(x), c_k) (eq. 2), with d the squared Euclidean distance.
 
-Deviation: with `distance` "cosine", which the paper compares with (sec. 2.7), the logits are scale * cosine; without a
+Deviation: with `distance` "cosine", which the paper compares with (sec. 2.6), the logits are scale * cosine; without a
 scale a softmax over values within [-1, 1] could hardly be sure of anything.
 """
 

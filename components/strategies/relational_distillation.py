@@ -1,7 +1,7 @@
 """RKD: the student arranges images among each other as the teacher does; where each of them lies is its own affair.
 
-Park et al., 2019, arXiv:1904.05068, eq. 10: the task's loss + weights * (the distance-wise loss of eq. 5 + the
-angle-wise loss of eq. 8), on the features before the classifier, with the weights of its classification experiments.
+Park et al., 2019, arXiv:1904.05068, sec. 3.2.3: the task's loss + a weight * the distance-wise loss + a weight *
+the angle-wise loss, on the features before the classifier, with the weights of its classification experiments.
 
 Deviation: the paper's task is cross-entropy with labels. Without `target_labels` the teacher's softened answers
 (Hinton et al., 2015, arXiv:1503.02531) take their place, for which the teacher must have answers.

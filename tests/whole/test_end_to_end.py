@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from whole_support import GRAFT, README, ROOT, Runs, commands, environment
+from whole_support import COMPARED, GRAFT, README, ROOT, STUDENTS, Runs, commands, environment
 
 # Needs git, which the test's workspace is without: what it prints there says so.
 NEEDS_GIT = {"dvc params diff"}
@@ -52,8 +52,9 @@ def test_a_second_run_says_so_at_once_and_changes_nothing(runs: Runs) -> None:
 
 def test_the_artefacts_are_where_others_look_for_them(runs: Runs) -> None:
     board = json.loads((runs.workspace / "reports/leaderboard.json").read_text())
-    assert {row["strategy"] for row in board} == {"from_scratch", "source_only", "linear_probe", "fine_tune", "dan"}
+    assert {row["strategy"] for row in board} == {*COMPARED, *STUDENTS}
     assert {row["strategy"]: row["needs"] for row in board}["dan"] == ["source", "unlabelled"]
+    assert {row["strategy"]: row["needs"] for row in board}["distillation"] == ["unlabelled", "teacher"]
     for row in board:
         assert row["train_time_s"] > 0
         assert row["parameters"] > 100_000
@@ -102,7 +103,7 @@ print(json.dumps({
     by_strategy = {
         tags["strategy"]: (tags, params, metrics, status, data) for tags, params, metrics, status, data in found["runs"]
     }
-    assert len(found["runs"]) == len(by_strategy) == 5, "a strategy has no run, or two"
+    assert len(found["runs"]) == len(by_strategy) == len(COMPARED + STUDENTS), "a strategy has no run, or two"
     for strategy, (tags, params, metrics, status, data) in by_strategy.items():
         assert status == "FINISHED"
         assert params["strategy"] == strategy and "recipe.lr" in params
