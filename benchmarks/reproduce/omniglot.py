@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from collections.abc import Callable
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -29,19 +30,27 @@ TITLE = "Few-shot recognition of new characters: Omniglot (Snell et al., 2017; V
 
 PROTOCOL = """
 Data: the small background sets, 8 alphabets with 242 characters of 20 drawings, at 28 pixels. Each seed holds two
-alphabets out (46 to 71 characters) and trains on the other six, where the papers train on 1,200 characters. As in the
-papers, drawings turned by quarters are classes of their own, in training and in the episodes of the held-out
-alphabets: 1,000 episodes for each setting, 15 queries of each class. Official runs: Lake et al.'s 20 tasks of 20
+alphabets out (46 to 71 characters) and trains on the other six (171 to 196 characters), where the papers train on
+1,200. As in the papers, drawings turned by quarters are classes of their own, in training and in the episodes of the
+held-out alphabets: 600 episodes for each setting, 15 queries of each class. Official runs: Lake et al.'s 20 tasks of 20
 characters of one alphabet, none of the eight, answered by the same models.
 
-Network: the papers' four convolutions with 64 filters. One training of STEPS steps serves all settings, where the
-papers train for each number of shots.
-
-Steps, rates, augmentation and the matching networks' scale were chosen on Sanskrit and Tagalog, which no seed holds
-out.
+Network: the papers' four convolutions with 64 filters. One training serves all settings, where the papers train for
+each number of shots: 700 (prototypical) and 400 (matching) episodes of 60 classes with one support and one query image
+each, 400 batches of 64 pairs (siamese); AdamW at 0.01 with a cosine, shifts of up to 2 pixels, bf16. The matching
+networks' cosine is multiplied by 10; the siamese networks have the contrastive loss with margin 4, where the published
+ones have Koch et al.'s cross-entropy. These values were chosen in a few trials on Sanskrit and Tagalog, which no seed
+holds out; the steps are what 20 minutes on a shared core allow.
 """
 
-NOTES = ""
+NOTES = """
+Prototypical networks miss the goal by half a point on average: the alphabets that seed 0 holds out (Balinese and Early
+Aramaic, the fewest characters) come to 92.9, the others to 96.0 and 97.3. Each seed's mean over 600 episodes is known
+to about half a point; the rest of the spread is that of alphabets. What differs from the paper is a sixth of the
+training characters and 700 episodes instead of tens of thousands; in the trials, 250 episodes gave 75 on the official
+runs, where 700 give 85. Matching and siamese networks, with fewer steps still, stay further below their published
+figures.
+"""
 
 FILES = ("omniglot_small.zip",)
 SEEDS = (0, 1, 2)
@@ -73,7 +82,7 @@ ROWS = _rows()
 
 SIDE = 28
 PREPROCESS = Preprocess(size=SIDE, resize=SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))  # paper is 0, like padding
-EPISODES = 1000
+EPISODES = 600
 N_QUERY = 15
 CPU = Compute(torch.device("cpu"), "bf16", 1)
 
@@ -85,24 +94,25 @@ class Method(NamedTuple):
     recipe: Recipe
 
 
-def recipe(steps: int, batch_size: int = 128) -> Recipe:
+def recipe(steps: int) -> Recipe:
     return Recipe(
         steps=steps,
-        batch_size=batch_size,
-        lr=2e-3,
+        batch_size=64,
+        lr=1e-2,
         weight_decay=0.0,
         optimizer="adamw",
-        augment="light",
+        augment="shift",
         log_every=100,
         evaluate_every=100000,
         checkpoint_every=100000,
     )
 
 
+EPISODES_OF_60 = {"n_way": 60, "k_shot": 1, "n_query": 1}
 METHODS = {
-    "prototypical": Method({"n_way": 20, "k_shot": 1, "n_query": 5}, recipe(400)),
-    "matching": Method({"n_way": 20, "k_shot": 1, "n_query": 5}, recipe(400)),
-    "siamese": Method({}, recipe(400)),
+    "prototypical": Method(EPISODES_OF_60, recipe(700)),
+    "matching": Method({**EPISODES_OF_60, "scale": 10.0}, recipe(400)),
+    "siamese": Method({"loss": "contrastive", "margin": 4.0, "memory_per_class": 2}, recipe(400)),
 }
 
 
@@ -193,7 +203,14 @@ def _domain(pixels: np.ndarray, labels: np.ndarray, splits: np.ndarray) -> Domai
     return Domain(coloured, {TASK: labels.astype(np.int64)}, splits, [""] * len(labels), [""] * len(labels))
 
 
-def train(name: str, training: Drawings, held_out: Drawings, seed: int, method: Method) -> FewShot:
+def train(
+    name: str,
+    training: Drawings,
+    held_out: Drawings,
+    seed: int,
+    method: Method,
+    log: Callable[[dict[str, float]], None] = lambda record: None,
+) -> FewShot:
     """A strategy trained on episodes, or pairs, of the training characters."""
     prepared = prepare(training.turned(), held_out)
 
@@ -211,14 +228,10 @@ def train(name: str, training: Drawings, held_out: Drawings, seed: int, method: 
             seed=seed,
             identity=name,
             checkpoints=Path(folder),
-            log=LOG,
+            log=log,
             splits=("val",),
         )
     return trained.strategy.eval()
-
-
-def LOG(record: dict[str, float]) -> None:
-    """Nothing is shown of a training."""
 
 
 def to_input(pixels: np.ndarray) -> torch.Tensor:

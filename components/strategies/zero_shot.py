@@ -66,7 +66,7 @@ class ZeroShot(Strategy):
             return {"cross_entropy": 0.0 * self.compatibility.weight.sum()}
         logits = self.compare(target.image[usable])[:, self.seen]
         place = self.seen.cumsum(0) - 1  # of a class among the seen ones
-        return {"cross_entropy": F.cross_entropy(logits, place[labels[usable]])}
+        return {"cross_entropy": F.cross_entropy(logits.float(), place[labels[usable]])}
 
     def forward(self, image: Tensor) -> Outputs:
         return {self.task: self.compare(image) - self.calibration * self.seen.float()}

@@ -112,3 +112,24 @@ def test_both_domains_pass_through_batch_normalisation_together(name, toy):
     other(torch.cat([source, target]))
     torch.testing.assert_close(strategy.backbone.stem[1].running_mean, other.stem[1].running_mean)
     torch.testing.assert_close(strategy.backbone.stem[1].running_var, other.stem[1].running_var)
+
+
+@every_member
+@pytest.mark.parametrize("target_labels", [False, True])
+def test_mixed_precision_changes_the_losses_little(name, target_labels, toy, make_strategy):
+    strategy = make_strategy(name, target_labels=target_labels).eval()
+    data = Streams(toy, strategy.backbone.preprocess, batch_size=32, augment="none", seed=0)
+    batches = {stream: data.batch(stream, 0) for stream in strategy.streams}
+    for progress in (0.0, 0.9):
+        strategy.advance(progress)
+        terms = []
+        for enabled in (False, True):
+            torch.manual_seed(0)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+                terms.append(strategy.losses(**batches))
+        for term, value in terms[0].items():
+            assert terms[1][term].item() == pytest.approx(value.item(), rel=0.05, abs=0.01), term
+        strategy.backward(terms[1])
+        gradients = [p.grad for p in strategy.parameters() if p.grad is not None]
+        assert gradients
+        assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients)

@@ -25,7 +25,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     )  # fmt: skip
 
     first = start(workspace, "run")
-    wait_for(lambda: processes(workspace, "components.stages."), within_s=90)
+    wait_for(lambda: processes(workspace, "components.stages."), within_s=180)
     time.sleep(random.uniform(0.0, 8.0))
     stages = processes(workspace, "components.stages.")
     os.kill(first.pid, signal.SIGKILL)
@@ -33,7 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     assert all_gone(stages, within_s=15), "a stage outlived the flow that was killed"
     wait_for(lambda: not processes(workspace, "prefect server"), within_s=30)
     second = start(workspace, "run")
-    victims = wait_for(lambda: processes(workspace, "components.stages.train"), within_s=120)
+    victims = wait_for(lambda: processes(workspace, "components.stages.train"), within_s=300)
     assert isinstance(victims, list)
     time.sleep(random.uniform(0.0, 3.0))
     for victim in victims[:1]:
@@ -41,9 +41,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
             os.kill(victim, signal.SIGKILL)
         except ProcessLookupError:
             continue  # it was done by then
-    output, _ = second.communicate(timeout=300)
+    output, _ = second.communicate(timeout=600)
     assert second.returncode == 0, output
 
-    told, _ = undisturbed.communicate(timeout=300)
+    told, _ = undisturbed.communicate(timeout=600)
     assert undisturbed.returncode == 0, told
     return Runs(workspace, reference, output)
