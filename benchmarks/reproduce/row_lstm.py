@@ -53,6 +53,12 @@ ROWS = {
         "fine_tune from MNIST", "USPS, 10 labels a class", "test accuracy, %", goal="> usps_from_scratch"
     ),
 }  # fmt: skip
+NOTES = """
+Both goals are met, and yet fine-tuning is not what to do here: MNIST's network, asked as it is, knows USPS's digits
+better than after training on 100 of them. The classes are the same, so the new head and the hundred images throw away
+more than they add. The frame is most of it: stretched to 28 pixels instead of framed, held-out USPS digits are
+recognised at 93.6 % instead of 98.5 % (one seed).
+"""
 FILES = ("mnist.npz", "usps.npz")
 
 SIZE, DIGIT = 28, 20

@@ -56,7 +56,9 @@ STRATEGIES = {
     "prototypical": Entry(
         "Prototypical", "few and one shot", ("target_labels",), also=(("episodes_from", "source", "source"),)
     ),
-    "matching": Entry("Matching", "few and one shot", ("target_labels",), also=(("episodes_from", "source", "source"),)),
+    "matching": Entry(
+        "Matching", "few and one shot", ("target_labels",), also=(("episodes_from", "source", "source"),)
+    ),
     "siamese": Entry("Siamese", "few and one shot", ("target_labels",), also=(("pairs_from", "source", "source"),)),
     "zero_shot": Entry("ZeroShot", "zero shot", ("target_labels", "descriptions")),
     "distillation": Entry(
