@@ -46,7 +46,10 @@ FAULTS = {
         "strategies/test_distillation.py",
     ),
     "a frozen backbone's statistics drift": Fault(
-        "training/loop.py", {"            module.eval()": "            pass"}, "training/test_loop.py", "frozen_backbone",
+        "training/loop.py",
+        {"            module.eval()": "            pass"},
+        "training/test_loop.py",
+        "frozen_backbone",
     ),
     "the target stream is never read": Fault(
         "strategies/adaptation.py",

@@ -130,7 +130,7 @@ def test_every_mark_lies_on_the_axis(accuracy):
     page = _page(evaluation)
     marks = [float(value) for value in re.findall(r'(?:x1|x2|cx)="([-\d.e]+)"', page)]
     assert len(marks) >= 3 * len(evaluation["strategies"])
-    assert all(130 <= mark <= 130 + 560 + 1e-6 for mark in marks)
+    assert all(180 <= mark <= 180 + 560 + 1e-6 for mark in marks)
 
 
 def test_one_strategy_alone_has_a_page():
