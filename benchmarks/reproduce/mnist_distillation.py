@@ -30,8 +30,8 @@ hidden layers of 800, neither dropout nor weight decay nor moved images, alone w
 the teacher's soft targets at temperature 20 in their place (`distillation`): the same images in equally many steps.
 Each trains for 12 epochs at batch size 256. The rate of the distilled student was chosen out of 0.02 and 0.05 on the
 last 10,000 training images, in 5 epochs and before these were added to the rest. The teacher is the better one of two
-there: dropout of 0.2 and 0.5 for 20 epochs had more errors than a fifth of the hidden units for 12. The student alone is
-not tuned.
+there: dropout of 0.2 and 0.5 for 20 epochs had more errors than a fifth of the hidden units for 12. The student alone
+is not tuned.
 
 Differs from the paper in that the teacher has less dropout, no constraint on its weights and far fewer epochs, and in
 that the distilled student sees no label at all, where the paper adds the soft targets to the labels. The share of the
