@@ -104,7 +104,7 @@ def _teller(name: str):
 
     def say(line: str) -> None:
         text = line.removeprefix(f"{name.partition('@')[2] or name}: ")
-        console.print(f"{name:<20} {text}", markup=False)
+        console.print(f"{name:<30} {text}", markup=False)
         logger.info("%s", text)
 
     return say

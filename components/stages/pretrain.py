@@ -15,7 +15,7 @@ from components.strategies.source_only import SourceOnly
 from components.training.compute import choose
 from components.training.predict import quick_metrics
 from components.training.session import TRAINING_CODE, train
-from components.types import Preprocess
+from components.types import TASK, Preprocess
 
 
 def pretrain() -> None:
@@ -44,7 +44,8 @@ def _on_source(params: Params, preprocess: Preprocess) -> None:
     trained = train(
         lambda: SourceOnly(
             build(params.backbone.name, preprocess=preprocess),
-            data.label_space,
+            # Further tasks are not in it: who learns from them must be seen to need them.
+            data.label_space.only(TASK),
             label_smoothing=recipe.label_smoothing,
         ),
         data,
