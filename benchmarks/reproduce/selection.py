@@ -33,12 +33,12 @@ PROTOCOL = (
 )
 SEEDS = (0, 1, 2)
 FILES = ()
-NOTES = (
-    "Two seeds only: with seed 2 a candidate diverged (Deep CORAL at 1000), which ends a training, and the protocol, with "
-    "an error. Entropy picks as well as information maximisation here, because no candidate answered everything alike; "
-    "the default is the one that such a collapse does not fool. Soft neighbourhood density, asked about probabilities, "
-    "prefers the candidates that spread their errors evenly."
-)
+NOTES = """
+Two seeds only: with seed 2 a candidate diverged (Deep CORAL at 1000), which ends a training with an error, and the
+protocol with it. Entropy picks as well as information maximisation here, because no candidate answered everything
+alike; the default is the one that such a collapse does not fool. Soft neighbourhood density, asked about probabilities,
+prefers the candidates that spread their errors evenly.
+"""
 ROWS = {
     "oracle": Row("oracle (validation labels)", "picked of 18", "test accuracy, %"),
     "information_maximisation": Row(
