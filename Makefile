@@ -51,7 +51,7 @@ lock: $(VENV)/.done  ## rewrite requirements.lock from pyproject.toml (make lock
 	  --no-annotate --extra pipeline --extra dev $(UPGRADE) pyproject.toml --output-file requirements.lock
 
 clean:  ## remove what runs made, but not the environment
-	rm -rf bundle data models reports timings dvc.lock dvc.lock.torn .graft .dvc/cache .dvc/tmp
+	rm -rf bundle data/prepared data/raw/{printed,handwritten}_digits models reports timings dvc.lock dvc.lock.torn .graft .dvc/cache .dvc/tmp
 
 $(VENV)/.done: requirements.lock pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
