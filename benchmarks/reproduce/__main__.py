@@ -11,18 +11,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import multiprocessing
 import os
 import sys
 import time
-import traceback
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reproduce import protocol
+from benchmarks.reproduce import protocol, runs
 from components import jsonfile, machine
 from components.errors import DataError, GraftError, MachineError, ParamsError, choices
 from components.lineage import versions
@@ -95,7 +92,7 @@ def reproduce(name: str, root: Path, *, seeds: tuple[int, ...] | None, workers: 
     before, start = stored.get("wall_s", 0.0), time.perf_counter()
     found: dict[str, Any] = stored.get("seeds", {})
     print(f"{name}: seeds {', '.join(map(str, todo))}", flush=True)
-    for seed, values, seconds, cpu_s in _answers(protocol.PROTOCOLS[name], data, todo, workers):
+    for seed, values, seconds, cpu_s in runs.answers(protocol.PROTOCOLS[name], data, todo, workers):
         if set(values) != set(module.ROWS):
             raise DataError(f"{name} gave {sorted(values)} for seed {seed}, but its rows are {sorted(module.ROWS)}")
         found[str(seed)] = {
@@ -139,32 +136,6 @@ def _stored(path: Path, code: str, rows: set[str]) -> dict[str, Any]:
         return {}
     kept = {seed: entry for seed, entry in content["seeds"].items() if set(entry["values"]) == rows}
     return {**content, "seeds": kept} if kept else {}
-
-
-def _answers(
-    module: str, data: Path, seeds: Sequence[int], workers: int
-) -> Iterator[tuple[int, dict[str, float], float, float]]:
-    """(seed, values, seconds, seconds of processor time) in the order in which seeds are done."""
-    if workers <= 1:
-        for seed in seeds:
-            yield _answer(module, data, seed)
-        return
-    # Forked processes would share torch's threads and locks.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(seeds)), mp_context=context) as pool:
-        for done in as_completed([pool.submit(_answer, module, data, seed) for seed in seeds]):
-            yield done.result()
-
-
-def _answer(module: str, data: Path, seed: int) -> tuple[int, dict[str, float], float, float]:
-    # A shared machine's wall time says as much about the others; processor time does not.
-    start, cpu_start = time.perf_counter(), time.process_time()
-    try:
-        values = importlib.import_module(module).run(data, seed)
-    except FileNotFoundError as error:
-        traceback.print_exc()
-        raise DataError(f"{module} misses {error.filename or error} (GRAFT_DATA is {data})") from None
-    return seed, values, time.perf_counter() - start, time.process_time() - cpu_start
 
 
 def render(root: Path) -> str:
