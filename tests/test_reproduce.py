@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.reproduce import protocol
+from benchmarks.reproduce import protocol, runs
 from benchmarks.reproduce.__main__ import main
 
 FAKE = '''
@@ -59,6 +59,17 @@ def _run_log(folder: Path) -> list[str]:
 
 def _stored(folder: Path) -> dict:
     return json.loads((folder / "docs/results/fake.json").read_text())
+
+
+def test_seeds_in_processes_of_their_own_give_the_same_figures(fake):
+    assert main(["fake", "--workers", "2"], fake) == 0
+    assert {seed: entry["values"]["half"] for seed, entry in _stored(fake)["seeds"].items()} == {
+        "1": 0.5,
+        "2": 1.0,
+        "3": 1.5,
+    }
+    # What `python -m benchmarks.reproduce` hands to a spawned process must not be defined in its __main__.
+    assert runs._answer.__module__ == "benchmarks.reproduce.runs"
 
 
 def test_figures_are_stored_by_seed_and_rendered(fake):
