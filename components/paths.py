@@ -13,10 +13,15 @@ CHAMPION = MODELS / "champion"  # what is in production
 REPORTS = Path("reports")
 TIMINGS = Path("timings")  # measured seconds: the only outputs that differ between equal runs
 
+AUDIT = REPORTS / "audit.json"
 EVALUATION = REPORTS / "evaluation.json"
+METRICS = REPORTS / "metrics.json"  # the numbers that `dvc metrics` shows
+PLOTS = REPORTS / "plots"  # the tables that `dvc plots` draws
+EXPLANATIONS = REPORTS / "explanations"  # explanations.json and explanations.safetensors
 BENCHMARK = REPORTS / "benchmark.json"
 LEADERBOARD = REPORTS / "leaderboard.json"
 REPORT = REPORTS / "index.html"
+CURVE = REPORTS / "curve"  # of `graft curve`: curve.json and index.html; no stage reads it
 TRACKING = REPORTS / "tracking.json"
 
 STATE = Path(".graft")  # the workspace's own memory, known to neither git nor DVC

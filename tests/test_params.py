@@ -52,7 +52,7 @@ def test_the_repository_s_own_file_loads():
 def test_defaults_fill_what_is_left_out():
     loaded = params.parse(GOOD)
     assert loaded.seed == 0
-    assert loaded.train.seeds == (0,)
+    assert loaded.train.seeds == (0, 1, 2)
     assert loaded.evaluate.confidence == 0.95
     assert loaded.data.target.folder == "images"
 

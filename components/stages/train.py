@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +132,7 @@ def _write(name: str, params: Params, runs: dict[int, Trained], recipe, compute)
             "needs": list(needs),
             "teacher": params.teacher if catalogue.TEACHER in needs else None,
             "hyper_parameters": competitor.hyper_parameters,
-            "recipe": parameters.asdict(recipe),
+            "recipe": asdict(recipe),
             "backbone": params.backbone.name,
             "backbone_weights": params.backbone.weights if strategy.pretrained else "random",
             "preprocess": strategy.backbone.preprocess.to_dict(),

@@ -175,7 +175,7 @@ def modules_behind(module: str, seen: set[str]) -> set[str]:
 def test_a_stage_runs_again_when_code_that_it_uses_changes(verb: str) -> None:
     body = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][verb]
     deps = body.get("do", body)["deps"]
-    # params.py only reads the catalogue, to refuse wrong names; data sets are read by `prepare` alone.
+    # params only reads the catalogue, to refuse wrong names; data sets are read by `prepare` alone.
     behind = modules_behind(f"components.stages.{verb}", {"components.strategies.catalogue"})
     behind -= {"components.strategies.catalogue", "components.strategies"}
     missing = []

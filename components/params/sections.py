@@ -1,19 +1,12 @@
-"""`params.yaml` as frozen, typed values. A section is a class, a key is a field; what does not fit is refused by name.
-
-The classes are plain dataclasses, so training runs on a machine that has neither pydantic nor PyYAML; both are needed
-only to read the file.
-"""
+"""The sections of `params.yaml`: a section is a class, a key is a field. What a value may be by itself is said here."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from components.errors import ParamsError, choices
 
-FILE = "params.yaml"
 PRETRAINED = "pretrained"
 """Name of what `pretrain` wrote among the models: a teacher with features, but no answers."""
 
@@ -32,10 +25,15 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class ImagesParams(Section):
-    """One domain's images: a built-in data set by name, or a folder with one folder per class."""
+    """One domain's images: a built-in data set by name, or a folder with one folder per class.
+
+    `metadata`: a CSV file with a column `path` (of the image, relative to the images' folder) and others, which become
+    columns of the manifest: what results can be sliced by.
+    """
 
     dataset: str | None = None
     folder: str | None = None
+    metadata: str | None = None
     per_class: int | None = None  # of a data set that is generated: how many images to make for each class
 
     def __post_init__(self) -> None:
@@ -67,7 +65,9 @@ class DataParams(Section):
 class PrepareParams(Section):
     """`size`: side of the stored square image in pixels; `interpolation`: of the resizing to it; `val_fraction` and
     `test_fraction` are of the target images, `source_val_fraction` of the source's; `labels_per_class`: target
-    training labels that strategies may see (none: all).
+    training labels that strategies may see (none: all); `near_duplicates`: what becomes of a training image that is
+    nearly the same as one that is held out: dropped, or kept and reported; `near_duplicate_similarity`: from what
+    correlation of pixels on two images are nearly the same.
     """
 
     size: int = 32
@@ -76,6 +76,8 @@ class PrepareParams(Section):
     test_fraction: float = 0.4
     source_val_fraction: float = 0.05
     labels_per_class: int | None = None
+    near_duplicates: Literal["drop", "keep"] = "drop"
+    near_duplicate_similarity: float = 0.99
 
     def __post_init__(self) -> None:
         _require(self.size >= 8, f"size is {self.size}, but must be at least 8 pixels")
@@ -84,6 +86,10 @@ class PrepareParams(Section):
         kept = self.val_fraction + self.test_fraction
         _require(kept < 1, f"val_fraction + test_fraction is {kept:g}, which leaves nothing to train on")
         _require(self.labels_per_class is None or self.labels_per_class > 0, "labels_per_class must be positive")
+        _require(
+            0 < self.near_duplicate_similarity <= 1,
+            f"near_duplicate_similarity is {self.near_duplicate_similarity}, but must lie in (0, 1]",
+        )
 
 
 @dataclass(frozen=True)
@@ -131,15 +137,18 @@ class PretrainParams(Recipe):
 
 @dataclass(frozen=True)
 class TrainParams(Recipe):
-    """The recipe of every strategy that does not bring its own, and the seeds each is trained with."""
+    """The recipe of every strategy that does not bring its own, and the seeds each is trained with; `episodes`: how
+    many few-shot tasks a strategy that can is examined with afterwards."""
 
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    episodes: int = 600
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(len(self.seeds) > 0, "seeds is empty, but at least one is needed")
         _require(len(set(self.seeds)) == len(self.seeds), f"seeds {list(self.seeds)} repeat")
         _require(min(self.seeds) >= 0, f"seeds {list(self.seeds)} must not be negative")
+        _require(self.episodes >= 2, f"episodes is {self.episodes}, but an interval needs at least 2")
 
 
 @dataclass(frozen=True)
@@ -167,16 +176,50 @@ class StrategyParams:
 
 
 @dataclass(frozen=True)
+class AuditParams(Section):
+    """`folds`: of the cross-validation that looks for wrong labels; `suspects`: how many of them are listed at most."""
+
+    folds: int = 5
+    suspects: int = 60
+
+    def __post_init__(self) -> None:
+        _require(self.folds >= 2, f"folds is {self.folds}, but must be at least 2")
+        _require(self.suspects >= 0, f"suspects is {self.suspects}, but must not be negative")
+
+
+@dataclass(frozen=True)
 class EvaluateParams(Section):
-    """`select_by`: the validation metric that chooses; `confidence` and `resamples`: of the bootstrap intervals."""
+    """`select_by`: the validation metric that chooses; `confidence` and `resamples`: of the bootstrap intervals, and
+    1 - confidence is the level of the tests; `coverages`: shares of the images to answer for which a confidence
+    threshold is looked for; `slices`: columns of the manifest to look at separately (none: all that have several
+    values)."""
 
     select_by: Literal["accuracy", "macro_f1"] = "accuracy"
     confidence: float = 0.95
     resamples: int = 2000
+    coverages: tuple[float, ...] = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
+    slices: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        _require(
+            len(self.coverages) > 0 and all(0 < value <= 1 for value in self.coverages),
+            f"coverages {list(self.coverages)} must lie above 0 and be at most 1",
+        )
         _require(0 < self.confidence < 1, f"confidence is {self.confidence}, but must lie between 0 and 1")
         _require(self.resamples >= 100, f"resamples is {self.resamples}, but must be at least 100")
+
+
+@dataclass(frozen=True)
+class ExplainParams(Section):
+    """`images`: how many answers are shown with what they looked at; `points`: images of each domain in the picture of
+    features."""
+
+    images: int = 8
+    points: int = 300
+
+    def __post_init__(self) -> None:
+        _require(self.images >= 0, f"images is {self.images}, but must not be negative")
+        _require(self.points >= 10, f"points is {self.points}, but a picture of features needs at least 10")
 
 
 @dataclass(frozen=True)
@@ -244,7 +287,9 @@ class Params(Section):
     pretrain: PretrainParams = PretrainParams()
     train: TrainParams = TrainParams()
     compute: ComputeParams = ComputeParams()
+    audit: AuditParams = AuditParams()
     evaluate: EvaluateParams = EvaluateParams()
+    explain: ExplainParams = ExplainParams()
     export: ExportParams = ExportParams()
     benchmark: BenchmarkParams = BenchmarkParams()
     promote: PromoteParams = PromoteParams()
@@ -278,142 +323,3 @@ class Params(Section):
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def load(root: Path) -> Params:
-    """Reads and checks `params.yaml` in `root`, hyper-parameters of the strategies included.
-
-    Raises ParamsError, naming the key, the value and the choices.
-    """
-    import yaml
-
-    path = root / FILE
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ParamsError(f"there is no {FILE} in {root.resolve()}: run graft in the project's folder") from None
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{FILE} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise ParamsError(f"{FILE} must hold sections, but holds {type(raw).__name__}")
-    return parse(raw)
-
-
-def parse(raw: dict[str, Any]) -> Params:
-    """The checked parameters of an already loaded file."""
-    params = _typed(Params, raw, prefix="")
-    check(params)
-    return params
-
-
-def check(params: Params) -> None:
-    """Raises ParamsError for sections that are right by themselves and do not go together."""
-    for name in params.strategies:
-        _check_entry(params, name)
-    _check_competitors(params)
-    if params.backbone.weights == "pretrain" and params.data.source is None:
-        raise ParamsError("backbone.weights is 'pretrain', which trains on the source, but data.source is not set")
-
-
-def _check_entry(params: Params, name: str) -> None:
-    """Refuses what cannot be trained so, whoever competes."""
-    from components.strategies import catalogue
-
-    _check_name(name)
-    competitor = params.competitor(name)
-    key = f"strategies.{name}"
-    if competitor.strategy not in catalogue.STRATEGIES:
-        where = key if competitor.strategy == name else f"{key}.strategy"
-        raise ParamsError(
-            f"{where}: {competitor.strategy!r} is not a strategy; {choices(competitor.strategy, catalogue.STRATEGIES)}"
-        )
-    catalogue.check_hyper_parameters(competitor.strategy, competitor.hyper_parameters, key)
-    if not isinstance(competitor.recipe, dict):
-        raise ParamsError(f"{key}.recipe is {competitor.recipe!r}, but must hold keys of 'train'")
-    _typed(Recipe, {**asdict(params.recipe_defaults()), **competitor.recipe}, prefix=f"{key}.recipe")
-
-
-def _check_competitors(params: Params) -> None:
-    """Refuses a comparison that the data, or the other entries, cannot serve."""
-    from components.strategies import catalogue
-
-    if not params.compare:
-        raise ParamsError(f"compare is empty; {choices('', params.strategies or catalogue.STRATEGIES)}")
-    for section, names in (("compare", params.compare), ("students", params.students)):
-        for name in names:
-            if name not in params.strategies:
-                raise ParamsError(
-                    f"{section} names {name!r}, but strategies has no such entry; {choices(name, params.strategies)}"
-                )
-            if params.competitors.count(name) > 1:
-                raise ParamsError(f"{section} names {name!r} twice, or compare and students both do")
-            competitor = params.competitor(name)
-            needs = catalogue.needs(competitor.strategy, competitor.hyper_parameters)
-            if (catalogue.TEACHER in needs) != (section == "students"):
-                belongs = "students" if catalogue.TEACHER in needs else "compare"
-                raise ParamsError(f"{section} names {name!r}, which belongs in {belongs}")
-            if {"source", "unlabelled"} <= set(needs) and params.recipe(name).batch_size < 2:
-                raise ParamsError(f"strategies.{name} compares two domains in a batch: batch_size must be at least 2")
-            if "source" in needs and params.data.source is None:
-                raise ParamsError(f"strategies.{name} needs source, but data.source is not set")
-            if "descriptions" in needs and params.data.attributes is None:
-                raise ParamsError(f"strategies.{name} needs descriptions, but data.attributes is not set")
-            if catalogue.STRATEGIES[competitor.strategy].tasks == "all" and not params.data.tasks:
-                raise ParamsError(f"strategies.{name} learns several tasks, but data.tasks is empty")
-    if params.students and params.teacher not in (*params.compare, PRETRAINED):
-        raise ParamsError(
-            f"teacher is {params.teacher!r}, but must be one of compare, or {PRETRAINED!r} for the backbone alone; "
-            f"{choices(str(params.teacher), [*params.compare, PRETRAINED])}"
-        )
-
-
-def _check_name(name: str) -> None:
-    # The name becomes a folder, a DVC stage and a run: keep to what all three accept.
-    if not name.replace("_", "").isalnum() or not name.isascii():
-        raise ParamsError(f"strategies.{name}: a name may hold letters, digits and '_' only")
-    if name in ("pretrain", PRETRAINED, "champion"):
-        raise ParamsError(f"strategies.{name}: this name is taken by what the pipeline itself writes; choose another")
-
-
-def _typed(kind: type, raw: Any, prefix: str) -> Any:
-    """`raw` as an instance of the dataclass `kind`; the first thing wrong becomes one ParamsError."""
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        # Through JSON, where strictness means "a string is no number" but a list may fill a tuple.
-        return TypeAdapter(kind).validate_json(json.dumps(raw, default=str), strict=True)
-    except ValidationError as error:
-        raise ParamsError(_explain(kind, error.errors()[0], prefix)) from None
-
-
-def _explain(kind: type, problem: Any, prefix: str) -> str:
-    # Where a value may be of several types, pydantic adds which one it tried; no key has such a name.
-    path = [str(part) for part in problem["loc"] if part not in ("int", "str", "float") and "[" not in str(part)]
-    key = ".".join(([prefix] if prefix else []) + path)
-    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = _keys(kind, path[:-1])
-        return f"{key} is not a parameter; {choices(path[-1], known)}"
-    if problem["type"] in ("missing", "missing_argument"):
-        return f"{key} is missing"
-    if problem["type"] == "value_error":
-        return f"{key or FILE}: {problem['ctx']['error']}"
-    if problem["type"] == "literal_error":
-        expected = problem["ctx"]["expected"].replace(" or ", ", ")
-        return f"{key} is {problem['input']!r}; choose from: {expected}"
-    if problem["type"] == "float_type" and isinstance(problem["input"], str) and "e" in problem["input"]:
-        return f"{key} is {problem['input']!r}: YAML reads this as text; write it with a point, such as 1.0e-3"
-    return f"{key} is {problem['input']!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
-
-
-def _keys(kind: Any, path: list[str]) -> list[str]:
-    """The field names of the section that `path` leads to."""
-    from typing import get_args, get_type_hints
-
-    for part in path:
-        hint = get_type_hints(kind).get(part)
-        options = [hint, *get_args(hint)]
-        sections = [option for option in options if isinstance(option, type) and issubclass(option, Section)]
-        if not sections:
-            return []
-        kind = sections[0]
-    return [f.name for f in fields(kind)]

@@ -1,0 +1,56 @@
+"""`params.yaml` as frozen, typed values. What does not fit is refused by name.
+
+The classes are plain dataclasses, so training runs on a machine that has neither pydantic nor PyYAML; both are needed
+only to read the file.
+"""
+
+from components.params.checks import check
+from components.params.reading import load, parse
+from components.params.sections import (
+    PRETRAINED,
+    AuditParams,
+    BackboneParams,
+    BenchmarkParams,
+    ComputeParams,
+    DataParams,
+    EvaluateParams,
+    ExplainParams,
+    ExportParams,
+    ImagesParams,
+    Params,
+    PrepareParams,
+    PretrainParams,
+    PromoteParams,
+    Recipe,
+    RunParams,
+    Section,
+    StrategyParams,
+    TrainParams,
+)
+from components.params.typed import FILE
+
+__all__ = [
+    "FILE",
+    "PRETRAINED",
+    "AuditParams",
+    "BackboneParams",
+    "BenchmarkParams",
+    "ComputeParams",
+    "DataParams",
+    "EvaluateParams",
+    "ExplainParams",
+    "ExportParams",
+    "ImagesParams",
+    "Params",
+    "PrepareParams",
+    "PretrainParams",
+    "PromoteParams",
+    "Recipe",
+    "RunParams",
+    "Section",
+    "StrategyParams",
+    "TrainParams",
+    "check",
+    "load",
+    "parse",
+]

@@ -1,0 +1,78 @@
+"""What sections must agree on: each may be right by itself, and the whole impossible."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from components.errors import ParamsError, choices
+from components.params.sections import PRETRAINED, Params, Recipe
+from components.params.typed import typed
+
+
+def check(params: Params) -> None:
+    """Raises ParamsError for sections that are right by themselves and do not go together."""
+    for name in params.strategies:
+        _check_entry(params, name)
+    _check_competitors(params)
+    if params.backbone.weights == "pretrain" and params.data.source is None:
+        raise ParamsError("backbone.weights is 'pretrain', which trains on the source, but data.source is not set")
+
+
+def _check_entry(params: Params, name: str) -> None:
+    """Refuses what cannot be trained so, whoever competes."""
+    from components.strategies import catalogue
+
+    _check_name(name)
+    competitor = params.competitor(name)
+    key = f"strategies.{name}"
+    if competitor.strategy not in catalogue.STRATEGIES:
+        where = key if competitor.strategy == name else f"{key}.strategy"
+        raise ParamsError(
+            f"{where}: {competitor.strategy!r} is not a strategy; {choices(competitor.strategy, catalogue.STRATEGIES)}"
+        )
+    catalogue.check_hyper_parameters(competitor.strategy, competitor.hyper_parameters, key)
+    if not isinstance(competitor.recipe, dict):
+        raise ParamsError(f"{key}.recipe is {competitor.recipe!r}, but must hold keys of 'train'")
+    typed(Recipe, {**asdict(params.recipe_defaults()), **competitor.recipe}, prefix=f"{key}.recipe")
+
+
+def _check_competitors(params: Params) -> None:
+    """Refuses a comparison that the data, or the other entries, cannot serve."""
+    from components.strategies import catalogue
+
+    if not params.compare:
+        raise ParamsError(f"compare is empty; {choices('', params.strategies or catalogue.STRATEGIES)}")
+    for section, names in (("compare", params.compare), ("students", params.students)):
+        for name in names:
+            if name not in params.strategies:
+                raise ParamsError(
+                    f"{section} names {name!r}, but strategies has no such entry; {choices(name, params.strategies)}"
+                )
+            if params.competitors.count(name) > 1:
+                raise ParamsError(f"{section} names {name!r} twice, or compare and students both do")
+            competitor = params.competitor(name)
+            needs = catalogue.needs(competitor.strategy, competitor.hyper_parameters)
+            if (catalogue.TEACHER in needs) != (section == "students"):
+                belongs = "students" if catalogue.TEACHER in needs else "compare"
+                raise ParamsError(f"{section} names {name!r}, which belongs in {belongs}")
+            if {"source", "unlabelled"} <= set(needs) and params.recipe(name).batch_size < 2:
+                raise ParamsError(f"strategies.{name} compares two domains in a batch: batch_size must be at least 2")
+            if "source" in needs and params.data.source is None:
+                raise ParamsError(f"strategies.{name} needs source, but data.source is not set")
+            if "descriptions" in needs and params.data.attributes is None:
+                raise ParamsError(f"strategies.{name} needs descriptions, but data.attributes is not set")
+            if catalogue.STRATEGIES[competitor.strategy].tasks == "all" and not params.data.tasks:
+                raise ParamsError(f"strategies.{name} learns several tasks, but data.tasks is empty")
+    if params.students and params.teacher not in (*params.compare, PRETRAINED):
+        raise ParamsError(
+            f"teacher is {params.teacher!r}, but must be one of compare, or {PRETRAINED!r} for the backbone alone; "
+            f"{choices(str(params.teacher), [*params.compare, PRETRAINED])}"
+        )
+
+
+def _check_name(name: str) -> None:
+    # The name becomes a folder, a DVC stage and a run: keep to what all three accept.
+    if not name.replace("_", "").isalnum() or not name.isascii():
+        raise ParamsError(f"strategies.{name}: a name may hold letters, digits and '_' only")
+    if name in ("pretrain", PRETRAINED, "champion"):
+        raise ParamsError(f"strategies.{name}: this name is taken by what the pipeline itself writes; choose another")
