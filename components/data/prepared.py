@@ -1,6 +1,7 @@
 """Prepared data: one manifest row per image and the pixels of each domain in one array file.
 
-    data/prepared/manifest.csv       path, domain, split, sha256, width, height, and a column of labels for each task
+    data/prepared/manifest.csv       path, domain, split, sha256, width, height, a column of labels for each task, and
+                                     those of the images' metadata
     data/prepared/<domain>.npy       uint8 [N, S, S, 3], rows in the manifest's order; memory-mapped when read
     data/prepared/label_space.json   class names by task, and the classes' descriptions where there are any
     data/prepared/problems.json      what was found wrong, and what was done about it
@@ -12,7 +13,8 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +32,15 @@ HIDDEN = -1
 @dataclass(frozen=True)
 class Domain:
     """The images of one domain. `pixels` uint8 [N, S, S, 3]; `labels` int64 [N] by task, HIDDEN where not given;
-    `splits` [N] of "train", "val", "test"; `paths` and `sha256` [N]."""
+    `splits` [N] of "train", "val", "test"; `paths` and `sha256` [N]; `columns`: what results can be sliced by, name ->
+    text [N]: width, height, the tasks but the first, and the metadata. The text is empty where nothing is known."""
 
     pixels: np.ndarray
     labels: dict[str, np.ndarray]
     splits: np.ndarray
     paths: list[str]
     sha256: list[str]
+    columns: dict[str, list[str]] = field(default_factory=dict)
 
     def rows(self, split: str, labelled: bool | None = None) -> np.ndarray:
         """Indices [M] of a split's images, those with (True), without (False) or regardless of (None) a label."""
@@ -59,13 +63,21 @@ class Prepared:
         return self.domains["target"]
 
 
-def write(folder: Path, rows: list[dict], pixels: dict[str, np.ndarray], space: LabelSpace, problems: dict) -> None:
-    """Writes the four kinds of files. `rows` are in the order of each domain's pixels."""
+def write(
+    folder: Path,
+    rows: list[dict],
+    pixels: dict[str, np.ndarray],
+    space: LabelSpace,
+    problems: dict,
+    metadata: Sequence[str] = (),
+) -> None:
+    """Writes the four kinds of files. `rows` are in the order of each domain's pixels; `metadata` names those of their
+    keys that are neither COLUMNS nor tasks."""
     folder.mkdir(parents=True, exist_ok=True)
     for domain, array in pixels.items():
         np.save(folder / f"{domain}.npy", array)
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*COLUMNS, *space.classes], lineterminator="\n")
+    writer = csv.DictWriter(text, [*COLUMNS, *space.classes, *metadata], restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     jsonfile.write_text(folder / MANIFEST, text.getvalue())
@@ -86,6 +98,8 @@ def _read(folder: Path) -> Prepared:
     index = {task: {name: number for number, name in enumerate(names)} for task, names in space.classes.items()}
     with (folder / MANIFEST).open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
+    hidden = {"path", "domain", "split", "sha256", next(iter(space.classes))}
+    columns = [column for column in (rows[0] if rows else ()) if column not in hidden]
     domains = {}
     for name in dict.fromkeys(row["domain"] for row in rows):
         own = [row for row in rows if row["domain"] == name]
@@ -102,5 +116,6 @@ def _read(folder: Path) -> Prepared:
             splits=np.array([row["split"] for row in own]),
             paths=[row["path"] for row in own],
             sha256=[row["sha256"] for row in own],
+            columns={column: [row[column] for row in own] for column in columns},
         )
     return Prepared(space, domains)

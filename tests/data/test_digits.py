@@ -75,6 +75,10 @@ def test_handwritten_digits_are_the_1797_scans(tmp_path):
     assert pixels.shape == (32, 32)
     blocks = pixels.reshape(8, 4, 8, 4).mean((1, 3))  # enlarged smoothly: ink stays about where it was
     assert np.corrcoef(blocks.ravel(), scans[0])[0, 1] > 0.95
+    header, *lines = (tmp_path / "digits" / "metadata.csv").read_text().splitlines()
+    assert header == "path,ink"
+    assert len(lines) == 1797
+    assert lines[0] == f"0/0000.png,{scans[0].sum() / (64 * 16):.3f}" == "0/0000.png,0.287"  # 294 of 1024
 
 
 def test_the_catalogue_refuses_what_it_does_not_have(tmp_path):

@@ -48,6 +48,25 @@ def test_rows_are_picked_by_split_and_label(folder):
     assert target.rows("test").tolist() == []
 
 
+def test_columns_are_what_results_can_be_sliced_by(folder, tmp_path):
+    assert prepared.read(folder).target.columns == {"width": ["5"] * 3, "height": ["6"] * 3}
+    facts = {"split": "val", "sha256": "0", "width": 5, "height": 6, "label": "a"}
+    rows = [
+        {**facts, "path": "0.png", "domain": "target", "slant": "left", "site": "garden"},
+        {**facts, "path": "1.png", "domain": "target", "slant": "right"},
+        {**facts, "path": "2.png", "domain": "source", "slant": "left", "pen": "blue"},
+    ]
+    pixels = {"target": np.zeros((2, 8, 8, 3), np.uint8), "source": np.zeros((1, 8, 8, 3), np.uint8)}
+    space = LabelSpace({"label": ("a", "b"), "slant": ("left", "right")})
+    prepared.write(tmp_path / "more", rows, pixels, space, {}, ("site", "pen"))
+    domains = prepared.read(tmp_path / "more").domains
+    assert domains["target"].columns == {
+        "width": ["5", "5"], "height": ["6", "6"], "slant": ["left", "right"], "site": ["garden", ""], "pen": ["", ""]
+    }  # fmt: skip
+    assert domains["source"].columns["pen"] == ["blue"]
+    assert set(domains["source"].labels) == {"label", "slant"}
+
+
 def test_pixels_stay_on_disk(folder):
     assert isinstance(prepared.read(folder).target.pixels, np.memmap)
 

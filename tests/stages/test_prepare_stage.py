@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import json
 import shutil
 from collections import Counter
@@ -14,7 +16,8 @@ import yaml
 from PIL import Image
 
 from components import jsonfile, lineage, paths
-from components.data import prepared
+from components.data import prepared, split
+from components.data.near_duplicates import edges, thumbnails
 from components.errors import DataError, GraftError
 from components.stages.prepare import prepare
 from components.stages.pretrain import pretrain
@@ -74,7 +77,8 @@ def test_every_image_is_a_row_with_its_pixels(workspace):
         assert row["sha256"] == lineage.file_digest(Path(row["path"]))
         colour = COLOURS[Path(row["path"]).parent.name]
         assert np.abs(data.target.pixels[number].mean((0, 1)) - colour).max() < 12
-    assert _problems() == {"target": {"unreadable": [], "duplicates": [], "contradictions": []}}
+    kinds = ("unreadable", "duplicates", "contradictions", "near_duplicates", "unmatched_metadata")
+    assert _problems() == {"target": {kind: [] for kind in kinds}}
 
 
 def test_hidden_labels_are_not_in_the_manifest_at_all(workspace):
@@ -195,6 +199,137 @@ def test_a_source_without_validation_images_is_refused_before_it_is_trained_on(w
     with pytest.raises(GraftError, match="source"):
         prepare()
         pretrain()
+
+
+def _plant(image: Image.Image, path: Path, part: str, **fractions: float) -> str:
+    """Saves the image as a JPEG of whatever quality puts the file into this part; returns its path."""
+    fractions = fractions or {"val_fraction": 0.25, "test_fraction": 0.25}
+    for quality in range(98, 60, -1):
+        content = io.BytesIO()
+        image.save(content, "JPEG", quality=quality, subsampling=0)
+        if split.part(hashlib.sha256(content.getvalue()).hexdigest(), **fractions, seed=0) == part:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.getvalue())
+            return path.as_posix()
+    raise AssertionError(f"no quality puts it into {part}")
+
+
+@pytest.mark.parametrize("policy", ["drop", "keep"])
+def test_a_planted_near_duplicate_is_reported_and_the_training_image_goes(policy, workspace, picture, capsys):
+    """One picture in three files: test is kept before val, val before train."""
+    _params(prepare={"size": 16, "val_fraction": 0.25, "test_fraction": 0.25, "near_duplicates": policy})
+    image = Image.fromarray(picture(48, 64))
+    test = _plant(image, Path("images/cat/x.jpg"), "test")
+    val = _plant(image.resize((52, 39)), Path("images/cat/y.jpg"), "val")
+    train = _plant(image.resize((96, 72)), Path("images/dog/z.jpg"), "train")
+    prepare()
+    rows = {row["path"]: number for number, row in enumerate(_manifest())}
+    found = {entry["other"]["path"]: entry for entry in _problems()["target"]["near_duplicates"]}
+    assert set(found) == {val, train}
+    for path, part, label in ((val, "val", "cat"), (train, "train", "dog")):
+        entry = found[path]
+        assert entry["kept"] == {"domain": "target", "path": test, "split": "test", "label": "cat"}
+        assert entry["other"] == {"domain": "target", "path": path, "split": part, "label": label}
+        assert 0.99 <= entry["similarity"] <= 1
+        assert entry["dropped"] == (policy == "drop")
+        assert (entry["kept_row"], entry["other_row"]) == (rows[test], rows.get(path))
+        assert (path in rows) == (policy == "keep")
+    assert len(prepared.read(paths.PREPARED).target.pixels) == len(rows) == (91 if policy == "drop" else 93)
+    assert "2 near duplicates" in capsys.readouterr().out
+
+
+def test_what_only_a_dropped_image_resembles_stays(workspace, picture):
+    """A picture fades into another. The first frame (test) is like the second (val), the second like the third (train),
+    the first unlike the third: when the second is gone, nothing held out is like the third."""
+    first, last = picture(16, 16, 0).astype(float), picture(16, 16, 1).astype(float)
+    frames = [(first + share * (last - first)).astype(np.uint8) for share in (0.0, 0.11, 0.2)]
+    vectors = edges(thumbnails(np.stack(frames)))
+    first_second, second_third, first_third = (vectors @ vectors.T)[[0, 1, 0], [1, 2, 2]]
+    assert min(first_second, second_third) > 0.985 > 0.975 > first_third
+    for frame, (name, part) in zip(frames, (("x", "test"), ("y", "val"), ("z", "train")), strict=True):
+        _plant(Image.fromarray(frame), Path(f"images/cat/{name}.jpg"), part)
+    options = {"size": 16, "val_fraction": 0.25, "test_fraction": 0.25, "near_duplicate_similarity": 0.98}
+    for policy, others in (("drop", ["y"]), ("keep", ["y", "z"])):
+        _params(prepare={**options, "near_duplicates": policy})
+        prepare()
+        found = [Path(entry["other"]["path"]).stem for entry in _problems()["target"]["near_duplicates"]]
+        assert found == others
+
+
+def test_the_label_budget_is_filled_after_near_duplicates_went(workspace, picture):
+    """The four cats of lowest position have twins in test: four others get their labels. JPEG spoils noise, so the
+    similarity asked for is lower."""
+    options = {"size": 16, "val_fraction": 0.25, "test_fraction": 0.25, "labels_per_class": 4}
+    _params(prepare={**options, "near_duplicate_similarity": 0.8})
+    prepare()
+    before = [row["path"] for row in _manifest() if row["split"] == "train" and row["label"] == "cat"]
+    assert len(before) == 4
+    for number, path in enumerate(before):
+        _plant(Image.open(path), Path(f"images/cat/twin{number}.jpg"), "test")
+    prepare()
+    after = [row["path"] for row in _manifest() if row["split"] == "train" and row["label"] == "cat"]
+    assert len(after) == 4
+    assert not set(after) & set(before)
+    assert {entry["other"]["path"] for entry in _problems()["target"]["near_duplicates"]} == set(before)
+
+
+def test_the_source_is_held_against_the_target_too(workspace, picture):
+    """An exact copy, and a picture of the target's test part among the source's training images."""
+    _fill(workspace / "drawings", classes=("cat", "dog"), count=40, seed=1)
+    _params(data={"target": {"folder": "images"}, "source": {"folder": "drawings"}})
+    image = Image.fromarray(picture(48, 64))
+    test = _plant(image, Path("images/cat/x.jpg"), "test")
+    source = {"val_fraction": 0.05, "test_fraction": 0.0}
+    twin = _plant(image.resize((80, 60)), Path("drawings/cat/x.jpg"), "train", **source)
+    shutil.copy("images/cat/07.png", "drawings/cat/copy.png")
+    prepare()
+    found = {entry["other"]["path"]: entry for entry in _problems()["source"]["near_duplicates"]}
+    assert set(found) == {twin, "drawings/cat/copy.png"}
+    assert found[twin]["kept"]["path"] == test
+    assert found["drawings/cat/copy.png"]["kept"]["path"] == "images/cat/07.png"
+    assert found["drawings/cat/copy.png"]["similarity"] == 1.0
+    assert _problems()["target"]["near_duplicates"] == []
+    assert len([row for row in _manifest() if row["domain"] == "source"]) == 80
+
+
+def test_a_source_that_is_all_held_out_images_is_refused_with_what_to_change(workspace):
+    shutil.copytree("images", "again")
+    _params(data={"target": {"folder": "images"}, "source": {"folder": "again"}})
+    with pytest.raises(DataError, match=r"data\.source: every image.*prepare\.near_duplicates to 'keep'"):
+        prepare()
+
+
+def test_blank_images_are_no_twins(workspace):
+    for grey in range(40):
+        Image.new("RGB", (20, 20), (grey, grey, grey)).save(f"images/owl/blank{grey}.png")
+    prepare()
+    assert _problems()["target"]["near_duplicates"] == []
+    assert len(_manifest()) == 130
+
+
+def test_metadata_become_columns(workspace):
+    _fill(workspace / "drawings", classes=("cat", "dog"), count=40, seed=1)
+    Path("target.csv").write_text("path,site\ncat/00.png,garden\nowl/99.png,roof\ndog/01.png,street\n")
+    Path("source.csv").write_text("pen,path\nred,dog/00.png\n")
+    target, source = {"folder": "images", "metadata": "target.csv"}, {"folder": "drawings", "metadata": "source.csv"}
+    _params(data={"target": target, "source": source})
+    prepare()
+    rows = {row["path"]: row for row in _manifest()}
+    assert list(rows["images/cat/00.png"]) == [*prepared.COLUMNS[:4], "width", "height", "label", "site", "pen"]
+    assert (rows["images/cat/00.png"]["site"], rows["images/dog/01.png"]["site"]) == ("garden", "street")
+    assert rows["images/cat/01.png"]["site"] == rows["images/cat/00.png"]["pen"] == ""
+    assert (rows["drawings/dog/00.png"]["site"], rows["drawings/dog/00.png"]["pen"]) == ("", "red")
+    assert _problems()["target"]["unmatched_metadata"] == ["owl/99.png"]
+    assert _problems()["source"]["unmatched_metadata"] == []
+    data = prepared.read(paths.PREPARED)
+    assert data.target.columns["site"][data.target.paths.index("images/dog/01.png")] == "street"
+
+
+def test_metadata_may_not_hide_a_column_of_the_manifest(workspace):
+    Path("target.csv").write_text("path,split\ncat/00.png,test\n")
+    _params(data={"target": {"folder": "images", "metadata": "target.csv"}})
+    with pytest.raises(DataError, match=r"data\.target\.metadata: target\.csv has a column 'split'"):
+        prepare()
 
 
 def test_a_file_name_that_is_no_text_does_not_end_the_run(workspace):

@@ -1,7 +1,8 @@
 """Digits in print and digits by hand: the built-in example of transfer, made on this machine with no download.
 
 Beside the handwritten ones lies `attributes.csv`, which says of each digit how a seven-segment display shows it and how
-a pen draws it: descriptions for zero-shot, further questions for multi-task.
+a pen draws it: descriptions for zero-shot, further questions for multi-task; and `metadata.csv`, which says of each
+scan how much ink it took.
 
 `printed` is the source domain, drawn from the text faces that matplotlib carries; `handwritten` is the target domain,
 the 1,797 UCI scans that scikit-learn carries (Kaynak, 1995, "Methods of combining multiple classifiers and their
@@ -35,6 +36,7 @@ INK = BLOCK * BLOCK  # a full block: the largest number in a scan
 CANVAS = 128  # pixels a side on which a glyph is drawn and bent, wide enough that no digit leaves it
 FONT_SIZE = 84  # pixels an em; a digit is then about 60 high, twice what is left of it in the bitmap
 STAMP = ".complete"
+METADATA = "path,ink"  # header of the table of scans; ink is the share of the 8x8 blocks that is covered
 
 # The faces of matplotlib whose ten digits are meant for running text. Others (STIXSiz, STIXNonUni, Display) have
 # none, or have TeX's symbols at their code points (cmsy, cmex), or old-style ones that hang below the line (cmmi).
@@ -86,11 +88,16 @@ def handwritten(root: Path) -> None:
         from sklearn.datasets import load_digits
 
         scans, labels = load_digits(return_X_y=True)
+        lines = [METADATA]
         for index, (scan, digit) in enumerate(zip(scans, labels, strict=True)):
-            _save(scan.reshape(SIZE // BLOCK, SIZE // BLOCK), folder / str(digit) / f"{index:04d}.png")
+            name = f"{digit}/{index:04d}.png"
+            _save(scan.reshape(SIZE // BLOCK, SIZE // BLOCK), folder / name)
+            lines.append(f"{name},{scan.mean() / INK:.3f}")
         (folder / "attributes.csv").write_text(ATTRIBUTES, encoding="utf-8")
+        (folder / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    _publish(root, {"digits": "handwritten", "attributes": zlib.crc32(ATTRIBUTES.encode())}, write)
+    attributes = zlib.crc32(ATTRIBUTES.encode())
+    _publish(root, {"digits": "handwritten", "attributes": attributes, "metadata": METADATA}, write)
 
 
 def _write_digit(folder: Path, per_class: int, seed: int, digit: int) -> None:
