@@ -33,6 +33,12 @@ class MachineError(GraftError):
     exit_code = 3
 
 
+class Diverged(GraftError):
+    """A training whose numbers are no longer finite. It is a finding about a recipe: other strategies go on."""
+
+    exit_code = 2
+
+
 class ParityError(GraftError):
     """An exported model does not answer like the model it was made from."""
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from components.layers.uncompiled import uncompiled
+
+LBFGS = uncompiled(torch.optim.LBFGS)
+
 
 def ridge(features: Tensor, one_hot: Tensor, l2: float) -> tuple[Tensor, Tensor]:
     """features [n, D], one_hot [n, C] -> weight [C, D] and bias [C] of the regression onto the one-hot labels.
@@ -33,7 +37,7 @@ def logistic(features: Tensor, one_hot: Tensor, l2: float, iterations: int = 200
     """
     x, mean, std = _standardised(features)
     weight, bias = x.new_zeros(one_hot.shape[1], x.shape[1]), x.new_zeros(one_hot.shape[1])
-    search = torch.optim.LBFGS(
+    search = LBFGS(
         [weight, bias],
         max_iter=iterations,
         history_size=20,

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from components.errors import GraftError
+from components.errors import Diverged
 from components.params import Recipe
 from components.strategies.base import Data, Strategy
 from components.training.checkpoint import Checkpoint
@@ -41,7 +41,7 @@ def fit(
 
     `evaluate` is called with the strategy in eval mode, every `recipe.evaluate_every` steps and at the end; `log` gets
     each record as it is made. With a `checkpoint`, a training that was killed goes on from its last state and ends
-    with the very weights it would have had. Raises GraftError when a loss is no longer a number.
+    with the very weights it would have had. Raises Diverged when a loss or a weight is no longer a finite number.
     """
     strategy.to(device=compute.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     history: History = []
@@ -53,6 +53,8 @@ def fit(
     def measure(step: int) -> None:
         strategy.eval()
         with torch.no_grad():
+            # Solvers that `finish` calls would fail on such weights with an error that says nothing.
+            _refuse_infinite_weights(strategy, step, recipe)
             strategy.finish(data)
             record({"step": step, **evaluate(strategy)})
 
@@ -147,6 +149,15 @@ def _refuse_nan(means: dict[str, float], step: int, recipe: Recipe) -> None:
     wrong = {term: value for term, value in means.items() if not math.isfinite(value)}
     if wrong:
         terms = ", ".join(f"{term!r} is {value}" for term, value in wrong.items())
-        raise GraftError(
+        raise Diverged(
             f"the loss term {terms} at step {step}: the training diverged; try a smaller lr than {recipe.lr}"
         )
+
+
+def _refuse_infinite_weights(strategy: Strategy, step: int, recipe: Recipe) -> None:
+    for name, parameter in strategy.named_parameters():
+        if not parameter.isfinite().all():
+            raise Diverged(
+                f"the weights {name!r} are not finite at step {step}: the training diverged; "
+                f"try a smaller lr than {recipe.lr}"
+            )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 
-import torch
+from torch import optim
 
+from components.layers.uncompiled import uncompiled
 from components.params import Recipe
 
+SGD, ADAMW = uncompiled(optim.SGD), uncompiled(optim.AdamW)
 
-def optimizer(groups: list[dict], recipe: Recipe) -> torch.optim.Optimizer:
+
+def optimizer(groups: list[dict], recipe: Recipe) -> optim.Optimizer:
     """SGD with Nesterov momentum 0.9, or AdamW. Each group brings its own peak `lr`.
 
     Weight decay is for weights alone: biases and the gains of normalisation layers have one dimension and get none. A
@@ -26,8 +29,8 @@ def optimizer(groups: list[dict], recipe: Recipe) -> torch.optim.Optimizer:
             if part
         ]
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(split)
-    return torch.optim.SGD(split, lr=recipe.lr, momentum=0.9, nesterov=True)
+        return ADAMW(split)
+    return SGD(split, lr=recipe.lr, momentum=0.9, nesterov=True)
 
 
 def lr_factor(step: int, recipe: Recipe) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
+from components.errors import Diverged
 from components.strategies.base import Strategy
 from components.types import Labelled
 
@@ -15,7 +16,8 @@ from components.types import Labelled
 def predict(strategy: Strategy, batches: Iterable[Labelled]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Logits [N, C] float32 and labels [N] int64, each by task, in the order of the batches.
 
-    Always in fp32, in eval mode: these are the numbers that the exported model must reproduce.
+    Always in fp32, in eval mode: these are the numbers that the exported model must reproduce. Raises Diverged when one
+    of them is not finite: whoever compared or saved them would only fail later.
     """
     strategy.eval()
     logits: dict[str, list] = {}
@@ -24,10 +26,15 @@ def predict(strategy: Strategy, batches: Iterable[Labelled]) -> tuple[dict[str, 
         for task, values in strategy(batch.image).items():
             logits.setdefault(task, []).append(values.float().cpu().numpy())
             labels.setdefault(task, []).append(batch.labels[task].cpu().numpy())
-    return (
-        {task: np.concatenate(parts) for task, parts in logits.items()},
-        {task: np.concatenate(parts) for task, parts in labels.items()},
-    )
+    answers = {task: np.concatenate(parts) for task, parts in logits.items()}
+    for task, values in answers.items():
+        wrong = int((~np.isfinite(values)).any(1).sum())
+        if wrong:
+            raise Diverged(
+                f"the logits of {task!r} are not finite for {wrong} of {len(values)} images: the training diverged; "
+                "try a smaller lr"
+            )
+    return answers, {task: np.concatenate(parts) for task, parts in labels.items()}
 
 
 def quick_metrics(logits: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> dict[str, float]:

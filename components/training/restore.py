@@ -6,6 +6,7 @@ from pathlib import Path
 
 from components import jsonfile, tensorfile
 from components.backbones.build import build, from_arrays
+from components.errors import DataError
 from components.strategies import catalogue
 from components.strategies.base import Strategy
 from components.types import LabelSpace, Preprocess
@@ -19,9 +20,11 @@ def hyper_parameters(given: dict) -> dict:
 def restore(folder: Path) -> Strategy:
     """The strategy that `train` wrote to models/<name>/, in eval mode, on the CPU.
 
-    Raises DataError when the folder is incomplete or its parts do not belong together.
+    Raises DataError when the folder is incomplete, its parts do not belong together, or the training failed.
     """
     facts = jsonfile.read(folder / "model.json")
+    if reason := facts.get("failed"):
+        raise DataError(f"{folder} holds no model, because its training failed: {reason}")
     preprocess = Preprocess.from_dict(facts["preprocess"])
     space = LabelSpace.from_dict(facts)
     backbone = build(facts["backbone"], preprocess=preprocess)

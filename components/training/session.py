@@ -14,6 +14,7 @@ import torch
 
 from components.data.prepared import Prepared
 from components.data.streams import Streams
+from components.errors import Diverged
 from components.params import Recipe
 from components.strategies.base import Strategy
 from components.training.checkpoint import Checkpoint
@@ -27,7 +28,8 @@ TRAINING_CODE = ("data", "backbones", "layers", "losses", "strategies", "trainin
 
 @dataclass(frozen=True)
 class Trained:
-    """`logits` and `labels`: split -> task -> [N, C] and [N]; `seconds`: wall time of the training alone."""
+    """`logits` and `labels`: split -> task -> [N, C] and [N], where "source" is the source's validation part, which no
+    training saw; `seconds`: wall time of the training alone."""
 
     strategy: Strategy
     history: History
@@ -56,10 +58,11 @@ def train(
     domain: str = "target",
     splits: tuple[str, ...] = ("val", "test"),
 ) -> Trained:
-    """Builds a strategy with `make` under the seed, trains it, and answers the splits of `domain`.
+    """Builds a strategy with `make` under the seed, trains it, and answers "val" and the other `splits` of `domain`; a
+    target's strategy answers the source's validation part too, where there is one.
 
     `identity` (JSON) is all the result depends on: it names the checkpoint, which the caller clears once the outputs
-    are safe.
+    are safe. Raises Diverged when the training ended in numbers that are not finite; nothing is left of it then.
     """
     seed_everything(seed)
     strategy = make()
@@ -73,18 +76,23 @@ def train(
         draw=strategy.sampling,
     )
     checkpoint = Checkpoint(checkpoints, {"identity": identity, "compute": str(compute), "seed": seed})
+    answers: dict[str, tuple] = {}
+
+    def evaluate(model: Strategy) -> dict[str, float]:
+        # The last evaluation is of the finished strategy, so its answers are the ones to keep.
+        answers["val"] = predict(model, data.split("val", domain))
+        return quick_metrics(*answers["val"])
+
     start = time.perf_counter()
-    history = fit(
-        strategy,
-        data,
-        recipe,
-        compute,
-        evaluate=lambda model: quick_metrics(*predict(model, data.split("val", domain))),
-        log=log,
-        checkpoint=checkpoint,
-    )
-    seconds = time.perf_counter() - start
-    answers = {split: predict(strategy, data.split(split, domain)) for split in splits}
+    try:
+        history = fit(strategy, data, recipe, compute, evaluate=evaluate, log=log, checkpoint=checkpoint)
+        seconds = time.perf_counter() - start
+        answers |= {split: predict(strategy, data.split(split, domain)) for split in splits if split != "val"}
+        if domain == "target" and "source" in prepared.domains and len(prepared.domains["source"].rows("val", True)):
+            answers["source"] = predict(strategy, data.split("val", "source"))
+    except Diverged:
+        checkpoint.clear()
+        raise
     return Trained(
         strategy=strategy,
         history=history,

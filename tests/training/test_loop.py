@@ -10,7 +10,7 @@ from torch import nn
 
 from components.backbones.small_resnet import SmallResNet
 from components.data.streams import Streams
-from components.errors import GraftError
+from components.errors import Diverged
 from components.params import Recipe
 from components.strategies.base import Classifier, cross_entropy
 from components.strategies.dan import DAN
@@ -191,9 +191,40 @@ def test_a_frozen_backbone_keeps_weights_and_batch_norm_statistics(toy, tmp_path
 
 def test_a_loss_that_is_no_number_is_named_with_the_step(toy, tmp_path):
     recipe = Recipe(steps=4, batch_size=16, augment="none", log_every=1)
-    with pytest.raises(GraftError, match=r"'mmd' is nan at step 1\b.*lr") as caught:
+    with pytest.raises(Diverged, match=r"'mmd' is nan at step 1\b.*lr") as caught:
         _train(_make(Diverging, toy), toy, tmp_path, recipe=recipe)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_no_numbers_are_named_before_anything_is_solved_with_them(toy, tmp_path):
+    """The loss of the last step is finite still: its update is what went wrong."""
+
+    class Overflowing(FineTune):
+        def backward(self, losses):
+            super().backward(losses)
+            for parameter in self.parameters():
+                parameter.grad.mul_(math.inf)
+
+        def finish(self, data):
+            raise AssertionError("a solver that knows nothing of the divergence")
+
+    recipe = Recipe(steps=1, batch_size=16, augment="none")
+    with pytest.raises(Diverged, match=r"weights '\S+' are not finite at step 1\b.*lr"):
+        _train(_make(Overflowing, toy), toy, tmp_path, recipe=recipe)
+
+
+def test_a_training_that_diverged_leaves_no_checkpoint(toy, tmp_path):
+    class LaterDiverging(FineTune):
+        def losses(self, target):
+            self.count = getattr(self, "count", 0) + 1
+            return {
+                "cross_entropy": super().losses(target=target)["cross_entropy"] * (math.nan if self.count > 4 else 1)
+            }
+
+    recipe = Recipe(steps=8, batch_size=16, augment="none", log_every=2, checkpoint_every=2)
+    with pytest.raises(Diverged):
+        _train(_make(LaterDiverging, toy), toy, tmp_path, recipe=recipe)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_history_holds_the_mean_of_every_term_and_the_metrics(toy, tmp_path):

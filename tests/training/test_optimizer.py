@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -66,3 +68,47 @@ def test_sgd_is_nesterov_with_momentum_nine_tenths():
         weight.grad = torch.ones(1, 1)
         updates.step()
     assert weight.item() == pytest.approx(0.539)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_updates_are_those_of_torch_s_own_optimizer(name):
+    def trained(make):
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(3, 2, bias=False)
+        updates = make(layer)
+        for step in range(4):
+            updates.zero_grad(set_to_none=True)
+            layer(torch.full((1, 3), 1.0 + step)).square().sum().backward()
+            updates.step()
+        return layer.weight, updates.state_dict()["state"]
+
+    def plain(layer):
+        if name == "adamw":
+            return torch.optim.AdamW(layer.parameters(), lr=0.01, weight_decay=0.1)
+        return torch.optim.SGD(layer.parameters(), lr=0.01, weight_decay=0.1, momentum=0.9, nesterov=True)
+
+    recipe = Recipe(weight_decay=0.1, lr=0.01, optimizer=name)
+    found, state = trained(lambda layer: optimizer([{"params": list(layer.parameters()), "lr": 0.01}], recipe))
+    expected, expected_state = trained(plain)
+    assert torch.equal(found, expected)
+    assert state[0].keys() == expected_state[0].keys()
+    assert all(torch.equal(state[0][key], expected_state[0][key]) for key in state[0])
+
+
+def test_a_training_does_not_import_torch_s_compiler():
+    """It would take each of a run's processes as long as torch itself."""
+    code = """
+import sys, torch
+from components.params import Recipe
+from components.training.optimizer import optimizer
+layer = torch.nn.Linear(2, 2)
+for name in ("sgd", "adamw"):
+    updates = optimizer([{"params": list(layer.parameters()), "lr": 0.1}], Recipe(optimizer=name))
+    updates.zero_grad()
+    layer(torch.ones(1, 2)).sum().backward()
+    updates.step()
+    updates.load_state_dict(updates.state_dict())
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

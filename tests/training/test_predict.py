@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from components.data.streams import Streams
+from components.errors import Diverged
 from components.training.predict import predict, quick_metrics
 
 
@@ -45,3 +46,13 @@ def test_answers_come_in_the_order_of_the_images_whatever_the_batch_size(toy, ma
         assert logits["label"].dtype == np.float32
         assert np.array_equal(labels["label"], toy.target.labels["label"][rows])
     np.testing.assert_allclose(answers[0][0]["label"], answers[1][0]["label"], atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_not_finite_are_refused(value, toy, make_strategy):
+    strategy = make_strategy("fine_tune")
+    with torch.no_grad():
+        strategy.heads["label"].bias[2] = value
+    data = Streams(toy, strategy.backbone.preprocess, batch_size=7, augment="none", seed=0)
+    with pytest.raises(Diverged, match="logits of 'label' are not finite for 32 of 32 images"):
+        predict(strategy, data.split("val"))
