@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from components.errors import DataError
-from components.evaluation import metrics
-from components.evaluation.intervals import mean_interval, paired_interval
+from components.evaluation import scores
+from components.evaluation.bootstrap import Draws, accuracy_and_macro_f1
+from components.evaluation.predictions import Answers, Entry
+from components.evaluation.significance import holm, letters, mcnemar
 from components.params import EvaluateParams
 
 BASELINE = "from_scratch"
@@ -19,73 +20,69 @@ SOURCE_ONLY = "source_only"
 
 
 @dataclass(frozen=True)
-class Answers:
-    """One strategy's answers to one split: logits [S, N, C] over S seeds, and the labels [N]."""
+class Comparison:
+    """`ranked`: names, best first by validation; `scores`: name -> split -> score; `pairs`: every pair's difference on
+    the test images, the better ranked first; `letters`: name -> what it shares with those it cannot be told from."""
 
-    logits: np.ndarray
-    labels: np.ndarray
+    ranked: list[str]
+    scores: dict[str, dict[str, dict]]
+    pairs: list[dict]
+    letters: dict[str, str]
 
-    def correct(self) -> np.ndarray:
-        """[N]: the share of seeds that were right on each image."""
-        return (self.logits.argmax(-1) == self.labels).mean(0)
+    def pair(self, name: str, other: str) -> dict:
+        """The lead of one over the other, whichever is ranked better."""
+        for pair in self.pairs:
+            if (pair["strategy"], pair["over"]) == (name, other):
+                return pair
+            if (pair["strategy"], pair["over"]) == (other, name):
+                return reverse(pair)
+        raise KeyError(f"{name} and {other} were not compared")
 
-    def of_seed(self, index: int) -> Answers:
-        """One seed's answers alone."""
-        return Answers(self.logits[index : index + 1], self.labels)
-
-
-def score(answers: Answers, params: EvaluateParams, seed: int) -> dict[str, float]:
-    """Metrics of one strategy on one split, the mean over seeds; `low` and `high` bound the accuracy."""
-    interval = mean_interval(answers.correct(), confidence=params.confidence, resamples=params.resamples, seed=seed)
-    per_seed = []
-    for logits in answers.logits:
-        counts = metrics.confusion(logits.argmax(-1), answers.labels, logits.shape[-1])
-        per_seed.append(
-            {
-                "macro_f1": float(metrics.precision_recall_f1(counts)[2].mean()),
-                "ece": metrics.expected_calibration_error(logits, answers.labels),
-                "log_loss": metrics.log_loss(logits, answers.labels),
-            }
-        )
-    means = {name: float(np.mean([entry[name] for entry in per_seed])) for name in per_seed[0]}
-    return {"accuracy": interval.value, "low": interval.low, "high": interval.high, **means}
+    def tied_with_first(self, name: str) -> bool:
+        return name == self.ranked[0] or not self.pair(self.ranked[0], name)["real"]
 
 
 def compare(
-    entries: Mapping[str, Mapping[str, Answers]], params: EvaluateParams, seed: int
-) -> tuple[list[str], list[dict]]:
-    """name -> split -> answers; returns the names, best first by validation, and the first one's lead over each other.
-
-    A lead is the paired difference of test accuracy; it is real where its interval excludes zero.
-    """
+    entries: Mapping[str, Entry],
+    temperatures: Mapping[str, Sequence[float]],
+    params: EvaluateParams,
+    seed: int,
+) -> Comparison:
+    """`temperatures`: of each entry's seeds."""
+    names = list(entries)
+    found: dict[str, dict[str, dict]] = {name: {} for name in names}
+    accuracy: dict[str, Draws] = {}
     for split in ("val", "test"):
-        labels = [answers[split].labels for answers in entries.values()]
-        if not all(np.array_equal(other, labels[0]) for other in labels):
-            raise DataError(f"the strategies answered different {split} images: run the pipeline again")
-    scores = {name: score(answers["val"], params, seed) for name, answers in entries.items()}
-    ranked = sorted(entries, key=lambda name: (-scores[name][params.select_by], scores[name]["log_loss"], name))
-    first = ranked[0]
-    return ranked, [lead(entries, first, other, params, seed) for other in ranked[1:]]
+        answers = [entry.splits[split] for entry in entries.values()]
+        accuracy[split], f1 = _bootstrap(answers, params, seed)
+        low, high = accuracy[split].bounds(params.confidence, 0, 1)
+        f1_low, f1_high = f1.bounds(params.confidence, 0, 1)
+        for index, name in enumerate(names):
+            found[name][split] = scores.score(
+                answers[index],
+                temperatures[name],
+                (float(low[index]), float(high[index])),
+                (float(f1_low[index]), float(f1_high[index])),
+                params.confidence,
+            )
+    ranked = sorted(names, key=lambda name: _rank(found[name]["val"], params.select_by, name))
+    pairs = _pairs(ranked, entries, _reordered(accuracy["test"], [names.index(name) for name in ranked]), params)
+    positions = {name: index for index, name in enumerate(ranked)}
+    different = [(positions[pair["strategy"]], positions[pair["over"]]) for pair in pairs if pair["real"]]
+    return Comparison(ranked, found, pairs, dict(zip(ranked, letters(len(ranked), different), strict=True)))
 
 
-def lead(
-    entries: Mapping[str, Mapping[str, Answers]], name: str, other: str, params: EvaluateParams, seed: int
-) -> dict:
-    """The paired difference of test accuracy between two strategies, with its interval."""
-    interval = paired_interval(
-        entries[name]["test"].correct(),
-        entries[other]["test"].correct(),
-        confidence=params.confidence,
-        resamples=params.resamples,
-        seed=seed,
-    )
+def reverse(pair: dict) -> dict:
+    """The same comparison seen from the other side."""
+    test = pair["mcnemar"]
     return {
-        "strategy": name,
-        "over": other,
-        "difference": interval.value,
-        "low": interval.low,
-        "high": interval.high,
-        "real": interval.low > 0 or interval.high < 0,
+        **pair,
+        "strategy": pair["over"],
+        "over": pair["strategy"],
+        "difference": -pair["difference"],
+        "low": -pair["high"],
+        "high": -pair["low"],
+        "mcnemar": {**test, "only_first": test["only_second"], "only_second": test["only_first"]},
     }
 
 
@@ -105,21 +102,50 @@ def generalised_accuracy(answers: Answers, unseen: list[int]) -> dict[str, float
     return {**mean, "harmonic_mean": 2 * mean["seen"] * mean["unseen"] / total if total else 0.0}
 
 
-def verdict(chosen: str, entry: dict, leads: list[dict], baseline: str | None = BASELINE) -> str:
-    """Two sentences for a reader in a hurry: which strategy won, and whether transfer beat training from scratch."""
-    test = entry["test"]
-    first = (
-        f"{chosen} was chosen on the validation images and answers {test['accuracy']:.1%} of the test images correctly "
-        f"({test['low']:.1%} to {test['high']:.1%})."
+def _bootstrap(answers: Sequence[Answers], params: EvaluateParams, seed: int) -> tuple[Draws, Draws]:
+    return accuracy_and_macro_f1(
+        [entry.decisions for entry in answers],
+        answers[0].labels,
+        answers[0].logits.shape[-1],
+        resamples=params.resamples,
+        seed=seed,
     )
-    if chosen == baseline:
-        return f"{first} No transfer did better on validation than training from scratch."
-    against = next((item for item in leads if item["strategy"] == chosen and item["over"] == baseline), None)
-    if against is None:
-        return f"{first} There is no {BASELINE} entry to compare transfer with."
-    points = f"{100 * against['difference']:+.1f} points ({100 * against['low']:+.1f} to {100 * against['high']:+.1f})"
-    if against["low"] > 0:
-        return f"{first} Transfer beat training from scratch by {points} on the same images."
-    if against["high"] < 0:
-        return f"{first} Negative transfer: on the test images it is {points} against training from scratch."
-    return f"{first} Against training from scratch that is {points}: these test images cannot tell the two apart."
+
+
+def _rank(val: dict, select_by: str, name: str) -> tuple[float, float, str]:
+    return -val[select_by], val["log_loss"], name
+
+
+def _reordered(draws: Draws, order: Sequence[int]) -> Draws:
+    return Draws(draws.per_seed[order], draws.resamples[:, order], draws.images)
+
+
+def _pairs(ranked: Sequence[str], entries: Mapping[str, Entry], accuracy: Draws, params: EvaluateParams) -> list[dict]:
+    """Every pair of the ranked, with both tests; what is real after Holm's correction over all of them.
+
+    A lead must show over resampled images and seeds, and between the two models that would be shipped: of the two tests
+    the larger p counts (an intersection-union test, which needs no correction for being two).
+    """
+    first, second = np.triu_indices(len(ranked), 1)
+    if len(first) == 0:
+        return []
+    lead = accuracy.minus(first, second)
+    low, high = lead.bounds(params.confidence, -1, 1)
+    right = [entries[name].splits["test"].right(entries[name].best) for name in ranked]
+    tests = [mcnemar(right[i], right[j]) for i, j in zip(first, second, strict=True)]
+    p = np.maximum(lead.p(), [test.p for test in tests])
+    adjusted = holm(p)
+    return [
+        {
+            "strategy": ranked[i],
+            "over": ranked[j],
+            "difference": float(lead.value[index]),
+            "low": float(low[index]),
+            "high": float(high[index]),
+            "p": float(p[index]),
+            "p_adjusted": float(adjusted[index]),
+            "real": bool(adjusted[index] < 1 - params.confidence),
+            "mcnemar": tests[index]._asdict(),
+        }
+        for index, (i, j) in enumerate(zip(first.tolist(), second.tolist(), strict=True))
+    ]

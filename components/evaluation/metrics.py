@@ -39,15 +39,54 @@ def precision_recall_f1(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     return precision, recall, f1
 
 
+def macro_f1(counts: np.ndarray) -> float:
+    """Mean F1 over the classes that are there or were answered, from a confusion matrix: what scikit-learn calls
+    "macro"."""
+    there = counts.sum(0) + counts.sum(1) > 0
+    return float(precision_recall_f1(counts)[2][there].mean())
+
+
+def brier(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean squared distance between the probabilities and the truth as a vector of one 1 and zeros, from 0 to 2.
+
+    Brier, 1950, Monthly Weather Review 78, in its original form: a sum over the classes, so with two of them it is
+    twice the form that looks at one.
+    """
+    gaps = probabilities(logits)
+    gaps[np.arange(len(labels)), labels] -= 1
+    return float((gaps**2).sum(1).mean())
+
+
+def reliability(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> list[dict[str, float]]:
+    """Equal ranges of confidence, `low` to `high`: how many images fall in each, their mean confidence and accuracy.
+
+    Empty ranges are left out. Guo et al., 2017, arXiv:1706.04599, sec. 2.
+    """
+    scores = probabilities(logits)
+    confidence, correct = scores.max(1), scores.argmax(1) == labels
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    count = np.bincount(which, minlength=bins)
+    surety = np.bincount(which, confidence, bins)
+    hits = np.bincount(which, correct, bins)
+    return [
+        {
+            "low": index / bins,
+            "high": (index + 1) / bins,
+            "images": int(count[index]),
+            "confidence": float(surety[index] / count[index]),
+            "accuracy": float(hits[index] / count[index]),
+        }
+        for index in np.flatnonzero(count).tolist()
+    ]
+
+
 def expected_calibration_error(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
     """Mean gap between confidence and accuracy over `bins` equal ranges of confidence, weighted by how many fall in
     each.
 
     Guo et al., 2017, arXiv:1706.04599, eq. 3.
     """
-    scores = probabilities(logits)
-    confidence, correct = scores.max(1), scores.argmax(1) == labels
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
-    count = np.bincount(which, minlength=bins)
-    gap = np.bincount(which, confidence, bins) - np.bincount(which, correct.astype(np.float64), bins)
-    return float(np.abs(gap).sum() / count.sum())
+    gaps = [
+        entry["images"] * abs(entry["confidence"] - entry["accuracy"]) for entry in reliability(logits, labels, bins)
+    ]
+    return float(sum(gaps) / len(labels))

@@ -2,118 +2,179 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from components import jsonfile, paths, tensorfile
+import numpy as np
+
+from components import jsonfile, paths
 from components import params as parameters
+from components.data import prepared
+from components.data.prepared import Prepared
 from components.errors import DataError
-from components.evaluation import metrics
-from components.evaluation.comparison import (
-    BASELINE,
-    SOURCE_ONLY,
-    Answers,
-    compare,
-    generalised_accuracy,
-    lead,
-    score,
-    verdict,
-)
-from components.params import Params
+from components.evaluation import calibration, metrics, plots, predictions, scores, selective, slices, verdict
+from components.evaluation.calibration import Fitted
+from components.evaluation.comparison import SOURCE_ONLY, Comparison, compare, generalised_accuracy
+from components.evaluation.predictions import Answers, Entry
+from components.params import EvaluateParams
 from components.stages.command import main, say
 from components.types import TASK
 
 
 def evaluate() -> None:
-    """Reads models/<name>/predictions for every entry of `strategies`; writes reports/evaluation.json."""
+    """Reads models/<name>/predictions for every entry of `strategies`; writes reports/evaluation.json,
+    and what `dvc metrics` and `dvc plots` show of it."""
     params = parameters.load(Path())
-    tasks: dict[str, dict[str, dict[str, Answers]]] = {}  # entry -> task -> split -> answers
-    facts = {}
-    for name in params.competitors:
-        facts[name] = jsonfile.read(paths.MODELS / name / "model.json")
-        arrays = tensorfile.load(paths.MODELS / name / "predictions.safetensors")
-        tasks[name] = {
-            task: {
-                split: Answers(arrays[f"{split}/{task}/logits"], arrays[f"{split}/{task}/labels"])
-                for split in ("val", "test")
-            }
-            for task in facts[name]["classes"]
-        }
-    entries = {name: answers[TASK] for name, answers in tasks.items()}
-    if len({fact["data_sha256"] for fact in facts.values()}) > 1:
-        raise DataError("the strategies were trained on different data: run the pipeline again")
+    data = prepared.read(paths.PREPARED)
+    competitors, failed = predictions.read(paths.MODELS, params.competitors)
+    entries = {name: entry.splits for name, entry in competitors.items()}  # name -> split -> answers
+    _check_images(data, next(iter(entries.values())))
+    fitted = {name: calibration.fit(entry) for name, entry in competitors.items()}
+    seed_temperatures = {name: of_tasks[TASK].values for name, of_tasks in fitted.items()}
 
-    ranked, leads = compare(entries, params.evaluate, params.seed)
-    baseline = next((name for name in ranked if facts[name]["strategy"] == BASELINE), None)
-    if baseline is not None and baseline != ranked[0]:  # every transfer against none, whoever won
-        others = [name for name in ranked[1:] if name != baseline]
-        leads += [lead(entries, name, baseline, params.evaluate, params.seed) for name in others]
-    unadapted = next((name for name in ranked if facts[name]["strategy"] == SOURCE_ONLY), None)
-    rows = []
-    for name in ranked:
-        fact = facts[name]
-        best = fact["seeds"].index(fact["best_seed"])
-        test = entries[name]["test"]
-        counts = metrics.confusion(test.logits[best].argmax(-1), test.labels, test.logits.shape[-1])
-        precision, recall, _ = metrics.precision_recall_f1(counts)
-        rows.append(
+    comparison = compare(competitors, seed_temperatures, params.evaluate, params.seed)
+    kinds = {name: entry.facts["strategy"] for name, entry in competitors.items()}
+    others = {entry["strategy"]: params.competitor(entry["strategy"]).strategy for entry in failed}
+    transfer = verdict.transfer(comparison, kinds, others, params.evaluate.confidence)
+    chosen = comparison.ranked[0]
+    facts = competitors[chosen].facts
+    groups = _groups(data, params.evaluate)
+    unadapted = next((name for name in comparison.ranked if kinds[name] == SOURCE_ONLY), None)
+    evaluation = {
+        "chosen": chosen,
+        "verdict": verdict.verdict(comparison, len(facts["seeds"]), transfer),
+        "selected_by": f"val.{params.evaluate.select_by}",
+        "confidence": params.evaluate.confidence,
+        "classes": facts["classes"][TASK],
+        "images": {split: len(answers.labels) for split, answers in entries[chosen].items()},
+        "seeds": facts["seeds"],
+        "transfer": transfer,
+        "failed": failed,
+        "pairs": comparison.pairs,
+        "strategies": [
             {
-                "strategy": name,
-                "family": fact["family"],
-                "needs": fact["needs"],
-                "teacher": fact["teacher"],
-                "val": score(entries[name]["val"], params.evaluate, params.seed),
-                "test": score(test, params.evaluate, params.seed),
-                "seeds": len(fact["seeds"]),
-                "chosen_by": fact["chosen_by"],
-                "oracle": {
-                    "seed": fact["oracle_seed"],
-                    "is_chosen": fact["oracle_seed"] == fact["best_seed"],
-                    "test_accuracy": float(test.of_seed(fact["seeds"].index(fact["oracle_seed"])).correct().mean()),
-                },
-                "other_tasks": {
-                    task: score(answers["test"], params.evaluate, params.seed)["accuracy"]
-                    for task, answers in tasks[name].items()
-                    if task != TASK
-                },
-                "unseen": _unseen(fact, test),
-                "negative_transfer": _negative_transfer(entries, name, unadapted, fact, params),
-                "parameters": fact["parameters"],
-                "weights_sha256": fact["weights_sha256"],
-                "precision_per_class": precision.tolist(),
-                "recall_per_class": recall.tolist(),
-                "confusion": counts.tolist(),
+                **_standing(competitors[name], comparison, unadapted),
+                **_details(competitors[name], fitted[name], groups, data, params.evaluate),
             }
-        )
-    text = verdict(ranked[0], rows[0], leads, baseline)
-    jsonfile.write(
-        paths.EVALUATION,
-        {
-            "chosen": ranked[0],
-            "verdict": text,
-            "selected_by": f"val.{params.evaluate.select_by}",
-            "confidence": params.evaluate.confidence,
-            "classes": facts[ranked[0]]["classes"][TASK],
-            "images": {split: len(answers.labels) for split, answers in entries[ranked[0]].items()},
-            "strategies": rows,
-            "leads": leads,
-        },
+            for name in comparison.ranked
+        ],
+    }
+    jsonfile.write(paths.EVALUATION, evaluation)
+    plots.write(
+        evaluation,
+        {name: jsonfile.read_lines(paths.MODELS / name / "history.jsonl") for name in params.competitors},
     )
-    say(text)
+    say(evaluation["verdict"])
+    for entry in failed:
+        say(f"left out: {entry['strategy']}, which failed: {entry['reason']}")
 
 
-def _unseen(fact: dict, test: Answers) -> dict[str, float] | None:
+def _check_images(data: Prepared, answers: Mapping[str, Answers]) -> None:
+    """The predictions have no names of images, only their order: it must be the manifest's."""
+    for split, domain, part in (("val", "target", "val"), ("test", "target", "test"), ("source", "source", "val")):
+        if split not in answers:
+            continue
+        known = data.domains.get(domain)
+        labels = [] if known is None else known.labels[TASK][known.rows(part, labelled=True)]
+        if not np.array_equal(answers[split].labels, labels):
+            raise DataError(f"the models answered other {split} images than {paths.PREPARED} has: train again")
+
+
+def _groups(data: Prepared, params: EvaluateParams) -> dict[str, slices.Groups]:
+    """The slices of the test images."""
+    rows = data.target.rows("test", labelled=True)
+    columns = {name: [values[row] for row in rows] for name, values in data.target.columns.items()}
+    return slices.choose(columns, params.slices)
+
+
+def _standing(entry: Entry, comparison: Comparison, unadapted: str | None) -> dict:
+    """What a strategy is, and how it stands among the others: means over seeds."""
+    name, facts, test = entry.name, entry.facts, entry.splits["test"]
+    oracle = facts["seeds"].index(facts["oracle_seed"])
+    return {
+        "strategy": name,
+        "family": facts["family"],
+        "needs": facts["needs"],
+        "teacher": facts["teacher"],
+        "chosen_by": facts["chosen_by"],
+        "oracle": {
+            "seed": facts["oracle_seed"],
+            "is_chosen": facts["oracle_seed"] == facts["best_seed"],
+            "test_accuracy": float(test.right(oracle).mean()),
+        },
+        "other_tasks": {
+            task: float(answers["test"].correct().mean()) for task, answers in entry.tasks.items() if task != TASK
+        },
+        "unseen": _unseen(facts, test),
+        "negative_transfer": _negative_transfer(comparison, name, unadapted, facts["needs"]),
+        "parameters": facts["parameters"],
+        "weights_sha256": facts["weights_sha256"],
+        "seeds": len(facts["seeds"]),
+        **comparison.scores[name],
+        "per_seed": [
+            {"seed": seed, "accuracy": float(test.right(index).mean())} for index, seed in enumerate(facts["seeds"])
+        ],
+        "letters": comparison.letters[name],
+        "tied_with_first": comparison.tied_with_first(name),
+    }
+
+
+def _details(
+    entry: Entry,
+    fitted: Mapping[str, Fitted],
+    groups: Mapping[str, slices.Groups],
+    data: Prepared,
+    params: EvaluateParams,
+) -> dict:
+    """Of the seed that would be shipped, on the test images."""
+    best, test, classes = entry.best, entry.splits["test"], entry.facts["classes"][TASK]
+    temperature = fitted[TASK].values[best]
+    logits, right = test.logits[best], test.right(best)
+    calibrated = metrics.probabilities(logits / temperature)
+    val = metrics.probabilities(entry.splits["val"].logits[best] / temperature)
+    counts = metrics.confusion(test.decisions[best], test.labels, len(classes))
+    per_class = scores.per_class(counts, classes, params.confidence)
+    sliced = slices.measure(groups, right, params.confidence)
+    if "source" in entry.splits and (params.slices is None or slices.DOMAIN in params.slices):
+        sliced += slices.domains(right, entry.splits["source"].right(best), params.confidence)
+    return {
+        "per_class": per_class,
+        "worst_class": scores.worst_class(per_class),
+        "temperature": {
+            task: {"value": of_task.values[best], "fitted_on": "val", "images": of_task.images}
+            for task, of_task in fitted.items()
+        },
+        "reliability": {
+            "before": metrics.reliability(logits, test.labels),
+            "after": metrics.reliability(logits / temperature, test.labels),
+        },
+        "selective": scores.abstaining(val.max(1), calibrated.max(1), right, params.coverages),
+        "aurc": selective.area_under_risk_coverage(calibrated.max(1), right),
+        "slices": sliced,
+        "worst_slice": slices.worst(sliced),
+        "episodes": scores.episodes(entry.episodes, entry.facts["episodes"], params.confidence)
+        if entry.episodes is not None
+        else None,
+        "confusion": counts.tolist(),
+        "mistakes": scores.mistakes(
+            calibrated, test.labels, classes, data.target.rows("test", labelled=True), data.target.paths
+        ),
+    }
+
+
+def _unseen(facts: dict, test: Answers) -> dict[str, float] | None:
     """Accuracy on classes without and with a training label, for an entry that learned only some of them."""
-    hidden = fact["hyper_parameters"].get("unseen")
+    hidden = facts["hyper_parameters"].get("unseen")
     if not hidden:
         return None
-    return generalised_accuracy(test, [fact["classes"][TASK].index(name) for name in hidden])
+    return generalised_accuracy(test, [facts["classes"][TASK].index(name) for name in hidden])
 
 
-def _negative_transfer(entries: dict, name: str, unadapted: str | None, fact: dict, params: Params) -> dict | None:
+def _negative_transfer(comparison: Comparison, name: str, unadapted: str | None, needs: list[str]) -> dict | None:
     """The lead over no adaptation, where that is negative: the target's images did harm. Only for adaptation."""
-    if unadapted is None or name == unadapted or not {"source", "unlabelled"} <= set(fact["needs"]):
+    if unadapted is None or name == unadapted or not {"source", "unlabelled"} <= set(needs):
         return None
-    difference = lead(entries, name, unadapted, params.evaluate, params.seed)
+    difference = comparison.pair(name, unadapted)
     return difference if difference["difference"] < 0 else None
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from components.evaluation.intervals import Interval, mean_interval, paired_interval
+from components.evaluation.intervals import Interval, mean_interval, paired_interval, wilson
 
 
 def _interval(values, seed=0, confidence=0.95, resamples=400) -> Interval:
@@ -62,3 +63,16 @@ def test_the_sign_says_who_leads():
     options = {"confidence": 0.95, "resamples": 100, "seed": 0}
     assert paired_interval(np.ones(5), np.zeros(5), **options) == Interval(1.0, 1.0, 1.0)
     assert paired_interval(np.zeros(5), np.ones(5), **options) == Interval(-1.0, -1.0, -1.0)
+
+
+@pytest.mark.parametrize(("hits", "count"), [(0, 10), (3, 10), (10, 10), (1, 1), (450, 500)])
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_wilson_is_that_of_scipy(hits, count, confidence):
+    expected = stats.binomtest(hits, count).proportion_ci(confidence, method="wilson")
+    assert wilson(hits, count, confidence=confidence) == pytest.approx((hits / count, *expected))
+
+
+def test_wilson_of_all_right_keeps_a_doubt_and_of_nothing_knows_nothing():
+    # All of n: from n / (n + z^2) to 1.
+    assert wilson(10, 10, confidence=0.95) == pytest.approx((1.0, 10 / (10 + 1.96**2), 1.0), abs=1e-4)
+    assert wilson(0, 0, confidence=0.95) == (0.0, 0.0, 1.0)

@@ -89,3 +89,40 @@ def test_calibration_error_of_one_bin_is_the_gap_of_the_means():
 
 def test_certain_and_right_is_perfectly_calibrated():
     assert metrics.expected_calibration_error(_logits([1000.0, 0.0], [0.0, 1000.0]), np.array([0, 1])) == 0.0
+
+
+def test_reliability_by_hand():
+    logits = _logits([LN3, 0.0], [LN3, 0.0], [0.0, LN3], [0.0, math.log(9)])
+    bins = metrics.reliability(logits, np.array([0, 1, 0, 1]), bins=5)
+    assert bins == [
+        pytest.approx({"low": 0.6, "high": 0.8, "images": 3, "confidence": 0.75, "accuracy": 1 / 3}),
+        pytest.approx({"low": 0.8, "high": 1.0, "images": 1, "confidence": 0.9, "accuracy": 1.0}),
+    ]
+
+
+def test_certainty_falls_into_the_last_bin():
+    bins = metrics.reliability(_logits([1000.0, 0.0]), np.array([1]))
+    assert [(entry["high"], entry["images"], entry["accuracy"]) for entry in bins] == [(1.0, 1, 0.0)]
+
+
+def test_brier_by_hand():
+    # Probabilities 3/4 and 1/4. Truth the first: 1/16 + 1/16; truth the second: 9/16 + 9/16.
+    assert metrics.brier(_logits([LN3, 0.0]), np.array([0])) == pytest.approx(1 / 8)
+    assert metrics.brier(_logits([LN3, 0.0], [LN3, 0.0]), np.array([0, 1])) == pytest.approx((1 / 8 + 9 / 8) / 2)
+    # Of three equal chances: 4/9 + 1/9 + 1/9. Sure and wrong: 1 + 1.
+    assert metrics.brier(_logits([0.0, 0.0, 0.0]), np.array([2])) == pytest.approx(2 / 3)
+    assert metrics.brier(_logits([1000.0, 0.0, 0.0]), np.array([2])) == pytest.approx(2)
+
+
+def test_brier_of_two_classes_is_twice_that_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(50, 2)), rng.integers(2, size=50)
+    expected = reference.brier_score_loss(labels, metrics.probabilities(logits)[:, 1])
+    assert metrics.brier(logits, labels) == pytest.approx(2 * expected)
+
+
+def test_macro_f1_is_that_of_scikit_learn_also_where_a_class_is_missing():
+    labels, answers = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0])
+    expected = reference.f1_score(labels, answers, average="macro")
+    assert metrics.macro_f1(metrics.confusion(answers, labels, 2)) == pytest.approx(expected)
+    assert metrics.macro_f1(metrics.confusion(answers, labels, 4)) == pytest.approx(expected)
