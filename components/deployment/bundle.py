@@ -47,7 +47,12 @@ def identity(facts: dict) -> str:
     same model again makes nothing new of it."""
     answers = ("strategy", "classes", "preprocess")
     return lineage.digest(
-        [*(facts[name] for name in answers), facts["lineage"]["weights_sha256"], sorted(facts["models"])]
+        [
+            *(facts[name] for name in answers),
+            facts.get("temperature"),  # a bundle of version 0.2 has none
+            facts["lineage"]["weights_sha256"],
+            sorted(facts["models"]),
+        ]
     )
 
 

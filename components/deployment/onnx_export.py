@@ -1,8 +1,8 @@
 """A trained strategy as one ONNX graph, from raw pixels to probabilities.
 
     input   image          uint8 [batch, height, width, 3], RGB, any size
-    output  logits         float [batch, C]
-            probabilities  float [batch, C]
+    output  logits         float [batch, C], divided by the temperature that calibrates them
+            probabilities  float [batch, C], their softmax
 
 With several tasks the outputs are named logits_<task> and probabilities_<task>. Resizing, cropping and normalising are
 nodes of the graph, and class names, preprocessing and lineage are in its metadata: the file alone answers a request.
@@ -16,10 +16,12 @@ import io
 import json
 import logging
 import warnings
+from collections.abc import Mapping
 
+import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, parser
+from onnx import TensorProto, helper, numpy_helper, parser
 from torch import Tensor, nn
 
 from components.strategies.base import Strategy
@@ -45,20 +47,26 @@ class _Logits(nn.Module):
         return tuple(outputs[task] for task in self.strategy.label_space.classes)
 
 
-def export(strategy: Strategy, facts: dict) -> bytes:
-    """The file's content. `facts` (JSON) goes into the metadata under `METADATA`."""
+def export(strategy: Strategy, facts: dict, temperature: Mapping[str, float] | None = None) -> bytes:
+    """The file's content. `facts` (JSON) goes into the metadata under `METADATA`.
+
+    `temperature`: task -> what its logits are divided by (Guo et al., 2017, arXiv:1706.04599, sec. 4.2; none: 1). No
+    decision depends on it, but the probabilities become as sure as they are right.
+    """
     tasks = list(strategy.label_space.classes)
     model = _network(strategy)
     graph = model.graph
     before = _preprocessing(strategy.backbone.preprocess, output=graph.input[0].name)
-    outputs, after = [], []
+    outputs, after, constants = [], [], []
     for task, network_output in zip(tasks, list(graph.output), strict=True):
         suffix = f"_{task}" if len(tasks) > 1 else ""
         classes = len(strategy.label_space.classes[task])
+        divisor = f"temperature{suffix}"
+        constants.append(numpy_helper.from_array(np.array((temperature or {}).get(task, 1.0), np.float32), divisor))
         after += [
-            helper.make_node("Identity", [network_output.name], [f"logits{suffix}"], name=f"logits{suffix}"),
+            helper.make_node("Div", [network_output.name, divisor], [f"logits{suffix}"], name=f"logits{suffix}"),
             helper.make_node(
-                "Softmax", [network_output.name], [f"probabilities{suffix}"], name=f"probabilities{suffix}", axis=-1
+                "Softmax", [f"logits{suffix}"], [f"probabilities{suffix}"], name=f"probabilities{suffix}", axis=-1
             ),
         ]
         outputs += [
@@ -68,7 +76,7 @@ def export(strategy: Strategy, facts: dict) -> bytes:
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", "height", "width", 3])
     whole = helper.make_model(
         helper.make_graph(
-            [*before, *graph.node, *after], "graft", [image], outputs, initializer=list(graph.initializer)
+            [*before, *graph.node, *after], "graft", [image], outputs, initializer=[*graph.initializer, *constants]
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=model.ir_version,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sized
+from typing import TypeVar
 
 import numpy as np
 
+Batch = TypeVar("Batch", bound=Sized)
 
-def measure(run: Callable[[np.ndarray], object], batch: np.ndarray, seconds: float) -> dict[str, float]:
+
+def measure(run: Callable[[Batch], object], batch: Batch, seconds: float) -> dict[str, float]:
     """Calls `run(batch)` for about `seconds`, after as many warm-up calls as fit into a tenth of that.
 
     Returns milliseconds per call (median, and the 95th percentile) and images per second at the median.

@@ -171,3 +171,23 @@ def test_the_graph_resizes_as_pillow_does(interpolation, tmp_path):
     other = images.fit(image, 32, 32, "bicubic" if interpolation == "bilinear" else "bilinear")
     assert np.abs(on_host - in_graph).max() < 1e-3
     assert np.abs(predictor.run(other[None])["logits"] - in_graph).max() > 2e-3
+
+
+def test_the_temperature_divides_the_logits_inside_the_graph_and_changes_no_decision(to_export, picture):
+    strategy = to_export({"label": ("cat", "dog", "owl"), "size": ("small", "large")})
+    preprocess = strategy.backbone.preprocess.to_dict()
+    facts = {"classes": strategy.label_space.classes, "preprocess": preprocess}
+    images_ = np.stack([picture(28, 28, seed=seed) for seed in range(6)])
+    answers = []
+    for temperature in (None, {"label": 2.5, "size": 0.5}):
+        model = export(strategy, facts, temperature)
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        answers.append(dict(zip(names, session.run(None, {"image": images_}), strict=True)))
+    plain, scaled = answers
+    for task, temperature in (("label", 2.5), ("size", 0.5)):
+        np.testing.assert_allclose(scaled[f"logits_{task}"], plain[f"logits_{task}"] / temperature, rtol=1e-6)
+        exponents = np.exp(plain[f"logits_{task}"].astype(np.float64) / temperature)
+        expected = exponents / exponents.sum(1, keepdims=True)
+        np.testing.assert_allclose(scaled[f"probabilities_{task}"], expected, rtol=1e-4)
+        assert (scaled[f"probabilities_{task}"].argmax(1) == plain[f"probabilities_{task}"].argmax(1)).all()
