@@ -30,6 +30,8 @@ def export() -> None:
         "strategy": name,
         "classes": model["classes"],
         "preprocess": model["preprocess"],
+        "temperature": {task: found["value"] for task, found in row["temperature"].items()},
+        "abstain": row["selective"],
         "metrics": {"val": row["val"], "test": row["test"]},
         "lineage": {
             "git_commit": lineage.git_commit(Path()),
@@ -42,14 +44,14 @@ def export() -> None:
             "versions": lineage.versions("graft", "torch", "torchvision", "onnx", "onnxruntime-gpu", "onnxruntime"),
         },
     }
-    content = onnx_export.export(restore(folder), facts)
+    content = onnx_export.export(restore(folder), facts, facts["temperature"])
     shutil.rmtree(paths.BUNDLE, ignore_errors=True)
     unproven = paths.STATE / "export" / "model.fp32.onnx"
     unproven.parent.mkdir(parents=True, exist_ok=True)
     unproven.write_bytes(content)
     # On every provider that may answer in production; the numbers of the last are kept, the CPU's where it is alone.
     for provider in present():
-        proofs = _compare(unproven, provider, name, model, params)
+        proofs = _compare(unproven, provider, name, model, facts["temperature"], params)
     proof = proofs.pop(TASK)
     parity_facts = {**proof, "other_tasks": proofs} if proofs else proof
     bundle.write(paths.BUNDLE, {"fp32": content}, {**facts, "parity": {"fp32": parity_facts}})
@@ -60,8 +62,13 @@ def export() -> None:
     )
 
 
-def _compare(exported: Path, provider: str, name: str, model: dict, params: parameters.Params) -> dict:
-    """Torch's logits, as `evaluate` saw them, against ONNX from the image files' own bytes: the proof of every task."""
+def _compare(
+    exported: Path, provider: str, name: str, model: dict, temperature: dict[str, float], params: parameters.Params
+) -> dict:
+    """Torch's logits, as `evaluate` saw them, against ONNX from the image files' own bytes: the proof of every task.
+
+    On the network's own scale, so that `export.logit_tolerance` means the same at every temperature.
+    """
     target = prepared.read(paths.PREPARED).target
     images = [target.paths[row] for row in target.rows("val", labelled=True)]
     answers = tensorfile.load(paths.MODELS / name / "predictions.safetensors")
@@ -72,9 +79,10 @@ def _compare(exported: Path, provider: str, name: str, model: dict, params: para
     # do too.
     answered, *again = (predictor.logits(some) for some in (files, files[:1], files[:3]))
     proofs = {}
-    for task, found in answered.items():
+    for task, scaled in answered.items():
         expected = answers[f"val/{task}/logits"][seed]
-        for few in (logits[task] for logits in again):
+        found = scaled * np.float32(temperature[task])
+        for few in (logits[task] * np.float32(temperature[task]) for logits in again):
             count = len(few)
             farther = np.abs(few - expected[:count]) > np.abs(found[:count] - expected[:count])
             found[:count][farther] = few[farther]
