@@ -1,0 +1,78 @@
+"""The report: everything that a run found out, on one page for the manager and the engineer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from components.reporting import competitors, data_evidence, histories, page, pictures, thumbnails, winner
+from components.reporting.evidence import Evidence
+
+FINDINGS = {
+    "helps": ("good", "Transfer helps"),
+    "no evidence": ("", "No evidence that transfer helps"),
+    "harms": ("bad", "Transfer harms"),
+    "unknown": ("", "Nothing to compare transfer with"),
+}
+"""What the evaluation found about transfer -> style and words of the badge."""
+OPEN_CURVES, FOLDED_FROM = 3, 7
+"""Strategies whose learning curves are open at once; those of the others unfold, where there are many."""
+CONTENTS = {
+    "verdict": "Verdict",
+    "leaderboard": "Leaderboard",
+    "leads": "Real leads",
+    "tradeoff": "Accuracy and latency",
+    "winner": "The chosen model",
+    "mistakes": "Mistakes",
+    "training": "Learning curves",
+    "features": "Features",
+    "data": "Data",
+    "lineage": "Speed and lineage",
+}
+
+
+def render(evidence: Evidence) -> str:
+    """The page's text."""
+    chosen = evidence.chosen
+    return page.render(
+        "report.html.j2",
+        contents=CONTENTS,
+        evaluation=evidence.evaluation,
+        leaderboard=evidence.leaderboard,
+        rows={row["strategy"]: row for row in evidence.evaluation["strategies"]},
+        benchmark=evidence.benchmark,
+        bundle=evidence.bundle,
+        audit=evidence.audit,
+        explanations=evidence.explanations,
+        chosen=chosen,
+        classes=evidence.classes,
+        finding=FINDINGS[evidence.evaluation["transfer"]["finding"]],
+        own_speed=own_speed(evidence.benchmark),
+        accuracy_bars=competitors.accuracy_bars(evidence.leaderboard),
+        leads=competitors.leads(evidence.evaluation),
+        all_pairs=competitors.all_pairs(evidence.evaluation),
+        tradeoff=competitors.tradeoff(evidence),
+        confusion=winner.confusion(chosen, evidence.classes),
+        reliability=winner.reliability(chosen),
+        per_class=winner.per_class(chosen),
+        selective=winner.selective(chosen),
+        slices=winner.slices(chosen),
+        mistakes=pictures.mistakes(evidence),
+        explained=pictures.explained(evidence),
+        features=pictures.features(evidence),
+        curves=histories.curves(evidence),
+        open_curves=OPEN_CURVES if len(evidence.leaderboard) >= FOLDED_FROM else FOLDED_FROM,
+        balance=[data_evidence.balance(domain, content) for domain, content in evidence.audit["domains"].items()],
+        near_duplicates=pictures.near_duplicates(evidence),
+        near_duplicates_found=_count(evidence.audit["problems"], "near_duplicates"),
+        suspects=pictures.suspects(evidence),
+        smooth=max(evidence.pixels["target"].shape[1:3]) > thumbnails.SMALL,
+    )
+
+
+def own_speed(benchmark: Mapping) -> Mapping:
+    """The bundle's measurement that stands for it: of one image, where that was measured."""
+    return next((row for row in benchmark["measurements"] if row["batch_size"] == 1), benchmark["measurements"][0])
+
+
+def _count(problems: Mapping, kind: str) -> int:
+    return sum(len(found.get(kind, [])) for found in problems.values())
