@@ -117,6 +117,32 @@ def rollback(
 
 
 @app.command()
+def curve(
+    labels: Annotated[str, typer.Option(help="Labelled images per class, with commas between them.")] = "1,2,5,10,20",
+    strategies: Annotated[
+        str | None,
+        typer.Option(help="Entries of params.yaml, with commas between them; else the last winner and from_scratch."),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Each draws its own labels; else train.seeds.")] = None,
+    goal: Annotated[
+        float | None, typer.Option(help="Accuracy to reach, such as 0.95; else half of the best one's errors.")
+    ] = None,
+) -> None:
+    """Measure accuracy against labels per class: how many more labels would I need?"""
+    from components.reporting import curve_page
+    from components.stages import curve as stage
+
+    found = stage.curve(labels=labels, strategies=strategies, seeds=seeds, goal=goal)
+    console = out if out.is_terminal else Console(width=WIDTH, highlight=False)
+    console.print(curve_page.table(found))
+    for line in (found["band"], f"Goal: {100 * found['goal']:.4g}% ({found['goal_is']})."):
+        console.print(line)
+    for row in found["strategies"]:
+        console.print(f"- {row['sentence']}", markup=False)
+    console.print(f"Page: {paths.CURVE / 'index.html'}   Numbers: {paths.CURVE / 'curve.json'}")
+
+
+@app.command()
 def ui(
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
     prefect_port: Annotated[int, typer.Option(help="Port of Prefect.")] = 4200,
@@ -144,11 +170,12 @@ def doctor() -> None:
 
 
 def _show_results() -> None:
-    from components.evaluation import leaderboard
+    from components.reporting import leaderboard
 
     console = out if out.is_terminal else Console(width=WIDTH, highlight=False)
-    console.print(leaderboard.table(jsonfile.read(paths.LEADERBOARD)))
-    console.print(jsonfile.read(paths.EVALUATION)["verdict"])
+    evaluation = jsonfile.read(paths.EVALUATION)
+    console.print(leaderboard.table(jsonfile.read(paths.LEADERBOARD), evaluation["failed"]))
+    console.print(evaluation["verdict"])
     _show_champion(console)
     console.print(f"Report: {paths.REPORT}   Bundle: {paths.CHAMPION}   MLflow and Prefect: make ui")
 
