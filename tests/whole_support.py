@@ -55,11 +55,12 @@ def small_workspace(root: Path) -> Path:
     params["data"]["source"]["per_class"] = 15
     short = {"checkpoint_every": 5, "log_every": 5}
     params["pretrain"] |= {"steps": 40, **short}
-    params["train"] |= {"steps": 20, **short}
+    params["train"] |= {"steps": 20, "seeds": [0, 1], "episodes": 20, **short}
     params |= {"compare": list(COMPARED), "students": list(STUDENTS)}
     for entry in params["strategies"].values():
         entry.get("recipe", {}).pop("steps", None)
     params["evaluate"]["resamples"] = 200
+    params["explain"] |= {"images": 4, "points": 40}
     params["benchmark"]["seconds"] = 0.05
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     return root

@@ -77,7 +77,7 @@ class PrepareParams(Section):
     source_val_fraction: float = 0.05
     labels_per_class: int | None = None
     near_duplicates: Literal["drop", "keep"] = "drop"
-    near_duplicate_similarity: float = 0.99
+    near_duplicate_similarity: float = 0.993
 
     def __post_init__(self) -> None:
         _require(self.size >= 8, f"size is {self.size}, but must be at least 8 pixels")

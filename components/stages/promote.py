@@ -53,15 +53,25 @@ def _promote(root: Path, params: Params) -> None:
         # told.
         decision = promotion.Decision(True, "it is the champion's own bundle")
 
-    from components.tracking import registry, store, sync
+    from components.tracking import model_card, registry, store, sync
 
     name = params.promote.registered_model
-    keys = sync.sync(root, name)
+    told = sync.sync(root, name, jsonfile.read(root / paths.TRACKING)["params"])
     client, experiment_id = store.connect(root, name)
-    run_id = sync.find_run(client, experiment_id, keys[challenger["strategy"]])
+    run_id = sync.find_run(client, experiment_id, told["strategies"][challenger["strategy"]])
     assert run_id is not None  # sync has just made it
-    version = registry.register(client, name, run_id, paths.BUNDLE)
-    client.update_model_version(name, version, registry.describe(challenger, decision.reason))
+    target = prepared.read(paths.PREPARED).target
+    example = target.pixels[target.rows("val", labelled=True)[:1]]
+    version = registry.register(client, name, run_id, paths.BUNDLE, np.asarray(example))
+    card = model_card.card(
+        challenger,
+        jsonfile.read(paths.EVALUATION),
+        jsonfile.read(paths.MODELS / challenger["strategy"] / "model.json"),
+        name=name,
+        version=version,
+        decision=decision.reason,
+    )
+    client.update_model_version(name, version, card)
     client.set_registered_model_alias(name, registry.CHALLENGER, version)
     if decision.promoted:
         _install(client, name, version, paths.BUNDLE)

@@ -6,16 +6,28 @@ from pathlib import Path
 
 from components import jsonfile, paths
 from components import params as parameters
+from components.params import Params
 from components.stages.command import main, say
 from components.tracking import store, sync
+from components.tracking.content import flat
+
+SHOWN = "seed", "data", "prepare", "backbone", "pretrain", "train", "teacher", "evaluate"
+"""Sections of params.yaml that all strategies share; `dvc.yaml` names the same."""
 
 
 def track() -> None:
-    """Tells MLflow about every trained strategy; reports/tracking.json says under which keys the runs are found."""
+    """Tells MLflow about the comparison and every strategy in it; reports/tracking.json says under which keys the runs
+    are found."""
     params = parameters.load(Path())
-    keys = sync.sync(Path(), params.promote.registered_model)
-    jsonfile.write(paths.TRACKING, keys)
-    say(f"{len(keys)} runs in {store.uri(Path())}")
+    told = sync.sync(Path(), params.promote.registered_model, shown(params))
+    jsonfile.write(paths.TRACKING, told)
+    say(f"{len(told['strategies'])} strategies in {store.uri(Path())}")
+
+
+def shown(params: Params) -> dict[str, str]:
+    """The parameters of the whole comparison, flat."""
+    sections = params.to_dict()
+    return flat({name: sections[name] for name in SHOWN})
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,11 @@ from components.deployment import bundle
 from components.errors import GraftError, choices
 
 if TYPE_CHECKING:
+    import numpy as np
+    import onnx
     from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 BUNDLE_TAG = "graft.bundle"
@@ -30,13 +35,14 @@ def find_version(client: MlflowClient, name: str, identity: str) -> str | None:
     return next((str(version.version) for version in found if version.tags.get(BUNDLE_TAG) == identity), None)
 
 
-def register(client: MlflowClient, name: str, run_id: str, folder: Path) -> str:
-    """Makes the bundle in `folder` a version of the registered model `name`, once; returns the version."""
+def register(client: MlflowClient, name: str, run_id: str, folder: Path, example: np.ndarray) -> str:
+    """Makes the bundle in `folder` a version of the registered model `name`, once; returns the version.
+
+    `example`: uint8 [1, height, width, 3], an image as callers send them.
+    """
     import mlflow
     import onnx
     from mlflow.exceptions import MlflowException
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
 
     facts = bundle.read(folder)
     identity = bundle.identity(facts)
@@ -46,17 +52,16 @@ def register(client: MlflowClient, name: str, run_id: str, folder: Path) -> str:
     try:
         client.get_registered_model(name)
     except MlflowException:
-        client.create_registered_model(name, description="Exported by Graft; see the version's bundle.json.")
+        client.create_registered_model(name, description="Exported by Graft. Each version's description is its card.")
 
-    import numpy as np
-
-    image = TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3), "image")
-    with _active(run_id):
+    model = onnx.load(str(folder / facts["models"]["fp32"]["file"]))
+    with _active(client, run_id), _without_gpu_complaints():
         mlflow.log_artifacts(str(folder), _artifacts(identity))
         logged = mlflow.onnx.log_model(
-            onnx.load(str(folder / facts["models"]["fp32"]["file"])),
+            model,
             name="model",
-            signature=ModelSignature(inputs=Schema([image])),
+            signature=signature(model),
+            input_example={model.graph.input[0].name: example},
             pip_requirements=["onnxruntime", "numpy"],
             save_as_external_data=False,  # with external data, a second save of the same object loses the weights
         )
@@ -66,23 +71,54 @@ def register(client: MlflowClient, name: str, run_id: str, folder: Path) -> str:
     return str(version.version)
 
 
+def signature(model: onnx.ModelProto) -> ModelSignature:
+    """What goes in and what comes out, as the graph itself says it; a side of any length is -1."""
+    from mlflow.models import ModelSignature
+
+    return ModelSignature(inputs=_schema(model.graph.input), outputs=_schema(model.graph.output))
+
+
+def _schema(values: Iterable[onnx.ValueInfoProto]) -> Schema:
+    from mlflow.types import Schema, TensorSpec
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    return Schema(
+        [
+            TensorSpec(
+                tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type),
+                tuple(side.dim_value or -1 for side in value.type.tensor_type.shape.dim),
+                value.name,
+            )
+            for value in values
+        ]
+    )
+
+
 @contextmanager
-def _active(run_id: str) -> Generator[None]:
-    """The run as mlflow's current one, left finished as it was found."""
+def _active(client: MlflowClient, run_id: str) -> Generator[None]:
+    """The run as mlflow's current one, left finished when it had finished."""
     import mlflow
 
+    ended = client.get_run(run_id).info.end_time
     with mlflow.start_run(run_id=run_id):
         yield
+    client.set_terminated(run_id, end_time=ended)
 
 
-def describe(facts: dict, decision: str) -> str:
-    """A version's description, in Markdown."""
-    test, made = facts["metrics"]["test"], facts["lineage"]
-    return (
-        f"**{facts['strategy']}**: {test['accuracy']:.1%} of the test images "
-        f"({test['low']:.1%} to {test['high']:.1%}).\n\n{decision}\n\n"
-        f"Commit `{made['git_commit']}`, data `{made['data_sha256'][:12]}`, seed {made['seed']}."
-    )
+@contextmanager
+def _without_gpu_complaints() -> Generator[None]:
+    """MLflow tries the example at once, on a GPU first: where there is none, that is no news."""
+    import onnxruntime
+
+    logger = logging.getLogger("mlflow.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    onnxruntime.set_default_logger_severity(4)  # fatal alone
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        onnxruntime.set_default_logger_severity(2)  # warnings, as it begins
 
 
 @contextmanager

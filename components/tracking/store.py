@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",  # otherwise MLflow's pages are those of a language model
+    "mlflow.note.content": "Ways of moving a pretrained model onto these images. A run here is a comparison; the "
+    "strategies that took part are below it. Select several of them to compare.",
+}
 
 
 def uri(root: Path) -> str:
@@ -45,8 +50,11 @@ def connect(root: Path, experiment: str) -> tuple[MlflowClient, str]:
         with locked(root / paths.MLFLOW_STORE / "lock"):
             client = mlflow.MlflowClient()
             found = client.get_experiment_by_name(experiment)
-            if found is not None:
-                return client, found.experiment_id
-            return client, client.create_experiment(experiment, artifact_location=own)
+            if found is None:
+                return client, client.create_experiment(experiment, artifact_location=own, tags=EXPERIMENT_TAGS)
+            for name, value in EXPERIMENT_TAGS.items():
+                if name not in found.tags:
+                    client.set_experiment_tag(found.experiment_id, name, value)
+            return client, found.experiment_id
     except MlflowException as error:
         raise MachineError(f"MLflow at {uri(root)} does not answer: {str(error).splitlines()[0]}") from None

@@ -1,136 +1,236 @@
-"""What the pipeline wrote to files, as MLflow runs: one for each trained strategy.
+"""What the pipeline wrote to files, as MLflow runs: a parent for the comparison, and below it one for each strategy.
 
-Files are the truth and MLflow is told about them, so training needs no mlflow, and telling twice changes nothing. A
-run is found again by a tag with the hash of its model's facts, never by an id that some output would have to remember.
+Files are the truth and MLflow is told about them, so training needs no mlflow, and telling twice changes nothing. Runs
+are found again by a tag with the hash of what they are about, never by an id that some output would have to remember.
+A comparison that differs in anything is another parent with children of its own, so that every comparison stands there
+whole, with the strategies that did not have to be trained again.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import jsonfile, lineage, paths
 from components.deployment import bundle
-from components.evaluation.figures import confusion_figure
 from components.filelock import locked
-from components.tracking import store
+from components.tracking import content, store
+from components.tracking.content import Content
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 RUN_TAG = "graft.run"
-RESULTS_TAG = "graft.results"
+"""What a run is about: its identity, there from its first moment."""
+TOLD_TAG = "graft.told"
+"""The hash of all that was told; written last, so a run whose telling was killed is told again."""
 BATCH = 1000  # metrics in one request: MLflow's limit
 
 
-def run_key(folder: Path) -> str:
-    """The hash that a trained strategy's run is found by."""
-    return lineage.digest(jsonfile.read(folder / "model.json"))
+@dataclass(frozen=True)
+class Files:
+    """What a run shows besides numbers: files of the workspace, and pictures that are drawn when they are needed."""
+
+    copies: Sequence[Path]
+    pictures: Mapping[str, Callable[[], Figure]]
 
 
 def find_run(client: MlflowClient, experiment_id: str, key: str) -> str | None:
     """The id of the run with this key."""
-    runs = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{key}'", max_results=1)
-    return runs[0].info.run_id if runs else None
+    run = _find(client, experiment_id, key)
+    return run.info.run_id if run else None
 
 
-def sync(root: Path, experiment: str) -> dict[str, str]:
-    """Brings MLflow up to what the files of the workspace say; returns strategy -> run key."""
+def sync(root: Path, experiment: str, params: Mapping[str, str]) -> dict[str, Any]:
+    """Brings MLflow up to what the files of the workspace say; returns the keys of the runs, and `params`, which the
+    parent shows."""
+    workspace = _Workspace(root)
+    parent = workspace.comparison(params)
+    children = {name: workspace.child(name, parent) for name in workspace.models}
+    everything = lineage.digest([entry.digest() for entry in (parent, *children.values())])
     client, experiment_id = store.connect(root, experiment)
-    evaluation = jsonfile.read(root / paths.EVALUATION)
-    keys = {}
     with locked(root / paths.STATE / "sync.lock"):  # two at once would each make the run that the other does not see
-        for row in evaluation["strategies"]:
-            name = row["strategy"]
-            folder = root / paths.MODELS / name
-            keys[name] = run_key(folder)
-            run_id = find_run(client, experiment_id, keys[name])
-            if run_id is None:
-                run_id = _log_training(client, experiment_id, root, folder, keys[name])
-            _log_results(client, run_id, root, row, evaluation)
-    return keys
+        run = _find(client, experiment_id, parent.identity)
+        known = _below(client, experiment_id, run) if run else {}
+        complete = {child.identity for child in children.values()} <= set(known)  # someone may have deleted one
+        if run is None or run.data.tags.get(TOLD_TAG) != everything or not complete:
+            # All begin at once and a millisecond apart: MLflow's list then keeps the leaderboard's order.
+            longest = max(entry.seconds for entry in (parent, *children.values()))
+            run = run or _create(client, experiment_id, parent, int(1000 * (time.time() - longest)), workspace.origin)
+            start = run.info.start_time
+            tags = {**workspace.origin, "mlflow.parentRunId": run.info.run_id}
+            for rank, (name, child) in enumerate(children.items(), start=1):
+                told = known.get(child.identity) or _create(client, experiment_id, child, start - rank, tags)
+                _tell(client, told, child, child.digest(), lambda name=name: workspace.files(name))
+            _tell(client, run, parent, everything, workspace.report)
+    return {
+        "comparison": parent.identity,
+        "strategies": {name: child.identity for name, child in children.items()},
+        "params": dict(params),
+    }
 
 
-def _log_training(client: MlflowClient, experiment_id: str, root: Path, folder: Path, key: str) -> str:
-    """A new run with what is known after training: parameters, loss terms by step, the data and the weights' hash."""
+def _find(client: MlflowClient, experiment_id: str, key: str) -> Run | None:
+    runs = client.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{key}'", max_results=1)
+    return runs[0] if runs else None
+
+
+def _below(client: MlflowClient, experiment_id: str, parent: Run) -> dict[str | None, Run]:
+    """Key -> run, of a parent's children."""
+    children = client.search_runs([experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    return {child.data.tags.get(RUN_TAG): child for child in children}
+
+
+def _create(client: MlflowClient, experiment_id: str, about: Content, start: int, tags: Mapping[str, str]) -> Run:
+    return client.create_run(
+        experiment_id, start_time=start, run_name=about.name, tags={**tags, RUN_TAG: about.identity}
+    )
+
+
+def _tell(client: MlflowClient, run: Run, about: Content, digest: str, files: Callable[[], Files]) -> None:
+    """Idempotent: what a telling that was killed has left is found as it should be, or made so."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
-    facts = jsonfile.read(folder / "model.json")
-    commit = lineage.git_commit(root)
-    tags = {
-        "mlflow.runName": facts["name"],
-        "mlflow.source.git.commit": commit,
-        "strategy": facts["strategy"],
-        "family": facts["family"],
-        "needs": ", ".join(facts["needs"]),
-        "git_commit": commit,
-        "data_sha256": facts["data_sha256"],
-        "dvc.data_md5": _dvc_revision(root),
-        "weights_sha256": facts["weights_sha256"],
-    }
-    now = int(time.time() * 1000)
-    seconds = jsonfile.read(root / paths.TIMINGS / f"{facts['name']}.json")["train_time_s"]
-    run = client.create_run(
-        experiment_id,
-        start_time=now - int(1000 * seconds),  # so that MLflow shows the training's duration, not the telling's
-        tags={name: value for name, value in tags.items() if value},
-    )
-    run_id = run.info.run_id
-    metrics = [Metric(name, value, now, step) for name, value, step in _steps(folder, facts["best_seed"])]
-    for start in range(0, len(metrics), BATCH):
-        client.log_batch(run_id, metrics=metrics[start : start + BATCH])
-    client.log_batch(run_id, params=[Param(name, str(value)) for name, value in _params(facts).items()])
-    source = f'{{"uri": "{paths.PREPARED.as_posix()}"}}'
-    data = Dataset(name="prepared", digest=facts["data_sha256"][:36], source_type="local", source=source)
-    client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
-    client.log_artifact(run_id, str(folder / "model.json"))
-    # Last, because it is what the run is found by: a kill before this leaves a run that no one takes for complete.
-    client.log_batch(run_id, tags=[RunTag(RUN_TAG, key)])
-    client.set_terminated(run_id, end_time=now)
-    return run_id
-
-
-def _log_results(client: MlflowClient, run_id: str, root: Path, row: Mapping, evaluation: Mapping) -> None:
-    """Adds test metrics, times and, for the winner, the bundle's numbers and the report; again when they changed."""
-    name, chosen = row["strategy"], row["strategy"] == evaluation["chosen"]
-    timing = jsonfile.read(root / paths.TIMINGS / f"{name}.json")
-    metrics = {f"{split}_{metric}": value for split in ("val", "test") for metric, value in row[split].items()} | {
-        "train_time_s": timing["train_time_s"],
-        "parameters": row["parameters"],
-    }
-    metrics |= {f"test_accuracy_{task}": accuracy for task, accuracy in row["other_tasks"].items()}
-    metrics |= {f"test_accuracy_{kind}": accuracy for kind, accuracy in (row["unseen"] or {}).items()}
-    if not row["oracle"]["is_chosen"]:
-        metrics["test_accuracy_oracle_seed"] = row["oracle"]["test_accuracy"]
-    if chosen:
-        metrics |= _bundle_metrics(root)
-    key = lineage.digest([metrics, chosen])
-    if client.get_run(run_id).data.tags.get(RESULTS_TAG) == key:
+    before = run.data.tags.get(TOLD_TAG)
+    if before == digest:
         return
-    from mlflow.entities import Metric, RunTag
-
-    now = int(time.time() * 1000)
-    client.log_dict(run_id, dict(row), "evaluation.json")
-    client.log_figure(run_id, confusion_figure(row["confusion"], evaluation["classes"], name), "confusion.png")
-    if chosen:
-        client.log_artifact(run_id, str(root / paths.REPORT))
-    client.log_batch(
-        run_id,
-        metrics=[Metric(metric, float(value), now, 0) for metric, value in metrics.items()],
-        tags=[
-            RunTag("chosen", str(chosen).lower()),
-            RunTag("negative_transfer", str(row["negative_transfer"] is not None).lower()),
-            RunTag("seed_chosen_by", row["chosen_by"]),
-            RunTag(RESULTS_TAG, key),
-        ],
+    run_id, start, now = run.info.run_id, run.info.start_time, int(1000 * time.time())
+    params: list[Param] = []
+    metrics = [
+        Metric(name, float(value), now, 0)
+        for name, value in about.metrics.items()
+        if run.data.metrics.get(name) != float(value)
+    ]
+    if before is None:
+        last = max((step for _, _, step in about.series), default=0) or 1
+        pace = 1000 * about.seconds / last  # milliseconds a step, for MLflow's axis of time
+        metrics += [Metric(name, value, start + int(pace * step), step) for name, value, step in about.series]
+        params = [Param(name, value) for name, value in about.params.items()]
+        inputs = [
+            DatasetInput(
+                Dataset(data.name, data.digest, "local", _source(), _SCHEMA, json.dumps(data.profile)),
+                [InputTag("mlflow.data.context", data.context)],
+            )
+            for data in about.data
+        ]
+        client.log_inputs(run_id, inputs)
+    shown = files()
+    for path in shown.copies:
+        client.log_artifact(run_id, str(path))
+    for name, draw in shown.pictures.items():
+        client.log_figure(run_id, draw(), name, save_kwargs={"dpi": 80})
+    tables = []
+    for name, rows in about.tables.items():
+        columns = list(rows[0]) if rows else []
+        client.log_dict(run_id, {"columns": columns, "data": [[row.get(c) for c in columns] for row in rows]}, name)
+        tables.append({"path": name, "type": "table"})
+    tags = {**about.tags, "mlflow.note.content": about.note, "mlflow.loggedArtifacts": json.dumps(tables)}
+    client.log_batch(run_id, params=params, tags=[RunTag(name, value) for name, value in tags.items() if value])
+    for at in range(0, len(metrics), BATCH):
+        client.log_batch(run_id, metrics=metrics[at : at + BATCH])
+    client.set_terminated(
+        run_id, status="FAILED" if about.failed else "FINISHED", end_time=start + int(1000 * about.seconds)
     )
+    client.log_batch(run_id, tags=[RunTag(TOLD_TAG, digest)])
 
 
-def _bundle_metrics(root: Path) -> dict[str, float]:
-    benchmark = jsonfile.read(root / paths.BENCHMARK)
-    proof = jsonfile.read(root / paths.BUNDLE / bundle.FILE)["parity"]
+def _source() -> str:
+    return json.dumps({"uri": paths.PREPARED.as_posix()})
+
+
+_SCHEMA = json.dumps(
+    {
+        "mlflow_tensorspec": {
+            "features": json.dumps(
+                [{"name": "image", "type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, -1, -1, 3]}}]
+            ),
+            "targets": json.dumps(
+                [{"name": "label", "type": "tensor", "tensor-spec": {"dtype": "int64", "shape": [-1]}}]
+            ),
+        }
+    }
+)
+"""Of every domain's images, in MLflow's form."""
+
+
+class _Workspace:
+    """The files of a finished pipeline."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.evaluation = jsonfile.read(root / paths.EVALUATION)
+        self.rows = {row["strategy"]: row for row in self.evaluation["strategies"]}
+        self.failed = {entry["strategy"]: entry for entry in self.evaluation["failed"]}
+        self.models = {
+            name: jsonfile.read(root / paths.MODELS / name / "model.json") for name in (*self.rows, *self.failed)
+        }
+        self.timings = {name: jsonfile.read(root / paths.TIMINGS / f"{name}.json") for name in self.models}
+        self.benchmark = jsonfile.read(root / paths.BENCHMARK)
+        self.audit = jsonfile.read(root / paths.AUDIT)
+        commit = lineage.git_commit(root)
+        origin = {
+            "mlflow.source.name": "dvc.yaml",
+            "mlflow.source.type": "LOCAL",
+            "mlflow.source.git.commit": commit,
+            "git_commit": commit,
+            "data_sha256": next(iter(self.models.values()))["data_sha256"],
+            "dvc.data_md5": _dvc_revision(root),
+        }
+        self.origin = {name: value for name, value in origin.items() if value}
+        """Tags that a run is made with: a later commit that changes nothing in it does not change them."""
+
+    def comparison(self, params: Mapping[str, str]) -> Content:
+        proof = jsonfile.read(self.root / paths.BUNDLE / bundle.FILE)["parity"]
+        return content.comparison(
+            self.evaluation,
+            self.models,
+            params,
+            leaderboard=jsonfile.read(self.root / paths.LEADERBOARD),
+            cost=_bundle_metrics(self.benchmark, proof),
+            audit=self.audit,
+            timings=self.timings,
+        )
+
+    def child(self, name: str, parent: Content) -> Content:
+        shared = {
+            "parent": parent.identity,
+            "history": jsonfile.read_lines(self.root / paths.MODELS / name / "history.jsonl"),
+            "audit": self.audit,
+            "timing": self.timings[name],
+        }
+        if name in self.failed:
+            return content.failure(self.failed[name], self.models[name], self.evaluation, **shared)
+        cost = self.benchmark["strategies"].get(name, {})
+        return content.strategy(self.rows[name], self.models[name], self.evaluation, cost=cost, **shared)
+
+    def files(self, name: str) -> Files:
+        """Of a strategy's run."""
+        from components.reporting import figures
+
+        folder = self.root / paths.MODELS / name
+        history = jsonfile.read_lines(folder / "history.jsonl")
+        pictures = {"losses.png": lambda: figures.losses(history, name)} if history else {}
+        if name in self.rows:
+            row, classes = self.rows[name], self.evaluation["classes"]
+            pictures = {"panels.png": lambda: figures.panels(row, classes, history)}
+        return Files([folder / "model.json"], pictures)
+
+    def report(self) -> Files:
+        """Of the comparison's run."""
+        from components.reporting import figures
+
+        written = (paths.REPORT, paths.LEADERBOARD, paths.EVALUATION, paths.AUDIT, paths.BENCHMARK)
+        copies = [self.root / path for path in written]
+        return Files(copies, {"accuracy.png": lambda: figures.accuracies(self.evaluation)})
+
+
+def _bundle_metrics(benchmark: Mapping, proof: Mapping) -> dict[str, float]:
     found = {}
     for row in benchmark["measurements"]:
         prefix = f"bundle_{row['precision']}_{row['provider']}"
@@ -143,35 +243,13 @@ def _bundle_metrics(root: Path) -> dict[str, float]:
     return found
 
 
-def _steps(folder: Path, seed: int) -> Iterator[tuple[str, float, int]]:
-    """(metric, value, step) of the best seed's history; terms of the loss are named train_<term>."""
-    for record in jsonfile.read_lines(folder / "history.jsonl"):
-        if record["seed"] == seed:
-            for name, value in record.items():
-                if name not in ("seed", "step"):
-                    yield (
-                        name if name.startswith("val_") or name == "lr" else f"train_{name}",
-                        value,
-                        int(record["step"]),
-                    )
-
-
-def _params(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat, the same names in every run, so that the compare view lines them up."""
-    plain = ("strategy", "backbone", "backbone_weights", "best_seed", "device", "precision", "threads")
-    return (
-        {name: facts[name] for name in plain}
-        | {f"recipe.{name}": value for name, value in facts["recipe"].items()}
-        | {f"hyper.{name}": value for name, value in facts["hyper_parameters"].items()}
-    )
-
-
 def _dvc_revision(root: Path) -> str | None:
     """DVC's own hash of the prepared data, from dvc.lock; None where there is none yet."""
     import yaml
 
     try:
-        lock = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))
+        text = (root / "dvc.lock").read_text(encoding="utf-8")
+        lock = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # the former is ten times as fast
         return next(out["md5"] for out in lock["stages"]["prepare"]["outs"] if out["path"] == paths.PREPARED.as_posix())
     except (OSError, KeyError, StopIteration, yaml.YAMLError):
         return None

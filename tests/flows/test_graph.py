@@ -87,12 +87,14 @@ def test_the_pipelines_graph_is_the_documented_one(tmp_path: Path) -> None:
     assert all(needs[address] == {"prepare", "pretrain"} for address in trained)
     teacher = "pretrain" if params.teacher == parameters.PRETRAINED else f"train@{params.teacher}"
     assert all(needs[address] == {"prepare", "pretrain", teacher} for address in students)
+    assert needs["audit"] == {"prepare", "pretrain"}
     assert trained | students <= needs["evaluate"]
+    assert {"evaluate", *trained, *students} <= needs["explain"]
     assert {"evaluate", *trained, *students} <= needs["export"]
     assert "export" in needs["benchmark"]
-    assert {"evaluate", "export", "benchmark"} <= needs["report"]
+    assert {"audit", "evaluate", "explain", "export", "benchmark"} <= needs["report"]
     assert "report" in needs["track"]
-    alone = {"prepare", "pretrain", "evaluate", "export", "benchmark", "report", "track"}
+    alone = {"prepare", "pretrain", "audit", "evaluate", "export", "explain", "benchmark", "report", "track"}
     assert set(needs) == alone | trained | students
 
 
@@ -121,7 +123,11 @@ def test_dvc_yaml_and_paths_name_the_same_places() -> None:
         paths.TIMINGS / "pretrain.json",
         paths.MODELS / "${item}",
         paths.TIMINGS / "${item}.json",
+        paths.AUDIT,
         paths.EVALUATION,
+        paths.METRICS,
+        paths.PLOTS,
+        paths.EXPLANATIONS,
         paths.BUNDLE,
         paths.BENCHMARK,
         paths.LEADERBOARD,
@@ -170,7 +176,20 @@ def modules_behind(module: str, seen: set[str]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "verb", ["prepare", "pretrain", "train", "distil", "evaluate", "export", "benchmark", "report", "track"]
+    "verb",
+    [
+        "prepare",
+        "pretrain",
+        "train",
+        "distil",
+        "audit",
+        "evaluate",
+        "export",
+        "explain",
+        "benchmark",
+        "report",
+        "track",
+    ],  # fmt: skip
 )
 def test_a_stage_runs_again_when_code_that_it_uses_changes(verb: str) -> None:
     body = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][verb]

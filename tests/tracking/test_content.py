@@ -1,0 +1,79 @@
+"""What a run says: names that every strategy shares, and where each stands."""
+
+from __future__ import annotations
+
+import pytest
+from tracked_support import NAMES, evaluation, model, row
+
+from components.tracking import content
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"strategy": NAMES[0]}, "chosen"),
+        ({}, "behind by 30.0 points"),
+        ({"tied_with_first": True}, "tie with the first"),
+        ({"negative_transfer": {"difference": -0.1}}, "behind by 30.0 points; negative transfer"),
+    ],
+)
+def test_where_a_strategy_stands(change, expected):
+    assert content.standing({**row(NAMES[1], 0.5), "negative_transfer": None, **change}, evaluation()) == expected
+
+
+def test_a_pair_that_is_written_the_other_way_round_is_read_the_other_way_round():
+    """The better ranked one stands first; a chosen one that is ranked behind would be a loss of 30 points."""
+    found = evaluation()
+    found["pairs"][0] |= {"strategy": NAMES[1], "over": NAMES[0], "difference": -0.3}
+    assert content.standing({**row(NAMES[1], 0.5), "negative_transfer": None}, found) == "behind by 30.0 points"
+
+
+def test_scores_leave_out_what_is_not_known_and_flags():
+    entry = row("dan", 0.8)
+    entry["test"]["seed_std"] = None
+    entry["worst_slice"] = None
+    found = content.scores(entry)
+    assert "test_seed_std" not in found and "test_accuracy_worst_slice" not in found and "episode_accuracy" not in found
+    assert not [name for name, value in found.items() if isinstance(value, bool)]
+    assert found["test_accuracy_loops"] == 0.75
+    assert found["temperature_label"] == 1.5
+    episodes = {"n_way": 5, "k_shot": 1, "n_query": 5, "count": 9, "accuracy": 0.6, "low": 0.5, "high": 0.7}
+    assert content.scores({**entry, "episodes": episodes})["episode_accuracy"] == 0.6
+    assert content.scores({**entry, "unseen": {"harmonic_mean": 0.4}})["test_accuracy_harmonic_mean"] == 0.4
+
+
+def test_parameters_are_flat_and_what_is_not_set_is_left_out():
+    tree = {"seed": 0, "data": {"source": None, "target": {"dataset": "toy"}, "tasks": ("a", "b")}, "teacher": None}
+    assert content.flat(tree) == {"seed": "0", "data.target.dataset": "toy", "data.tasks": "a, b"}
+
+
+def test_the_compare_view_begins_with_family_needs_and_strategy():
+    """MLflow takes the first three that differ, by the alphabet; these differ between most strategies."""
+    always_equal = {"backbone", "device", "precision", "seeds", "threads"}
+    differ = sorted(set(content.strategy_params(model("dan"))) - always_equal)
+    assert differ[:3] == ["family", "needs", "strategy"]
+
+
+def test_a_run_s_identity_is_its_comparison_and_its_model():
+    shared = {"history": [], "cost": {}, "timing": {"train_time_s": 1.0},
+              "audit": {"domains": {domain: {"classes": {}} for domain in ("target", "source")}}}  # fmt: skip
+    found = evaluation()
+
+    def identity(parent: str, **change) -> str:
+        return content.strategy(
+            found["strategies"][0], {**model("dan"), **change}, found, parent=parent, **shared
+        ).identity
+
+    assert identity("p") == identity("p")
+    assert len({identity("p"), identity("q"), identity("p", weights_sha256="other")}) == 3
+
+
+def test_a_comparison_without_source_images_names_none():
+    found = evaluation()
+    told = content.comparison(
+        found, {name: model(name) for name in NAMES}, {}, leaderboard=[], cost={},
+        audit={"domains": {"target": {"classes": {}}}},
+        timings={name: {"train_time_s": 2.0, "seeds": 2} for name in NAMES},
+    )  # fmt: skip
+    assert [data.name for data in told.data] == ["target images, train", "target images, val", "target images, test"]
+    assert told.seconds == 8.0

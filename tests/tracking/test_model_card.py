@@ -1,0 +1,83 @@
+"""The card of a version: every fact in it is one of the pipeline's."""
+
+from __future__ import annotations
+
+import pytest
+from tracked_support import FAILED, REASON, bundle_facts, evaluation, model
+
+from components.tracking import model_card
+
+
+def _card(bundle: dict | None = None, found: dict | None = None) -> str:
+    return model_card.card(
+        bundle or bundle_facts(), found or evaluation(), model("dan"), name="graft-toy", version="3",
+        decision="better than the champion by +2.00 points",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        "# graft-toy, version 3: `dan`",
+        "dan was chosen. Transfer helps.",
+        "Better than the champion by +2.00 points.",
+        "- label: one of 2 classes: `a`, `b`",
+        "On 8 test images, with 95% intervals; 4 validation images chose it.",
+        "Means of 2 seeds, whose test accuracies have a standard deviation of 5.0 points.",
+        "- accuracy: 80.0% (70.0% to 90.0%); validation 80.0%",
+        "- log loss: 0.400; validation 0.400",  # calibrated, as it answers
+        "a temperature of 1.5 (label, fitted on 4 val images)",
+        "The calibration error was 0.100 without it and is 0.050 with it.",
+        "- Its lead over 1 of the 1 others is real",
+        f"- `{FAILED}` failed in training: {REASON}",
+        "- class `a`: 75.0% of 4 found (30.0% to 95.0%)",
+        "- images with camera `old`: 50.0% of 4 right (20.0% to 80.0%)",
+        "- from 0.900: 50% of the test images answered, 100.0% of those rightly",
+        "needs source, unlabelled",
+        "- hyper-parameters: trade_off 2.0",
+        "- recipe: steps 20, lr 0.1",
+        "- seeds: 0, 1; seed 1 is exported, chosen by val",
+        'mlflow.pyfunc.load_model("models:/graft-toy/3")',
+        '["probabilities"]',
+        "- commit `c0ffee`, seed 1",
+        f"- data sha256 `{'d' * 64}`",
+        "torch 2.15.0",
+        "decides as the trained model does on 100.00% of the validation images, logits within 1.0e-06",
+    ],
+)
+def test_the_card_says(fact):
+    assert fact in _card()
+
+
+def test_rivals_that_cannot_be_told_apart_are_named():
+    found = evaluation()
+    found["strategies"][1]["tied_with_first"] = True
+    card = _card(found=found)
+    assert "- These test images do not tell it from `fine_tune` (needs source, unlabelled)." in card
+    assert "Its lead over" not in card
+
+
+def test_one_that_competed_alone_had_no_rivals():
+    found = evaluation()
+    assert "It had no rivals." in _card(found={**found, "strategies": found["strategies"][:1], "failed": []})
+
+
+def test_one_seed_and_no_thresholds_are_said_so():
+    found = evaluation()
+    found["strategies"][0] |= {"seeds": 1}
+    found["strategies"][0]["test"]["seed_std"] = None
+    card = _card({**bundle_facts(), "abstain": []}, found)
+    assert "chose it. One seed." in card
+    assert "No threshold was looked for." in card
+
+
+def test_several_tasks_have_outputs_of_their_own():
+    card = _card({**bundle_facts(), "classes": {"label": ["a", "b"], "loops": ["0", "1"]}})
+    assert "`logits_label` and `probabilities_label`, `logits_loops` and `probabilities_loops`" in card
+    assert '["probabilities_label"]' in card
+
+
+def test_the_card_is_never_longer_than_mlflow_keeps():
+    found = evaluation()
+    found["failed"] = [{"strategy": f"s{n}", "reason": "x" * 1000} for n in range(200)]
+    assert len(_card(found=found)) <= model_card.LIMIT

@@ -1,0 +1,59 @@
+"""Where a workspace's MLflow store is, and that several processes may open it at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.tracking import store
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def own_store(monkeypatch):
+    monkeypatch.delenv(store.URI_VARIABLE, raising=False)
+
+
+def test_several_processes_may_open_a_fresh_store_at_once(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from components.tracking import store;"
+        "client, experiment = store.connect(Path(sys.argv[1]), 'toy');"
+        "client.create_run(experiment); print(experiment)"
+    )
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    answers = [child.communicate(timeout=120) for child in children]
+    assert [child.returncode for child in children] == [0, 0, 0], answers[0][1][-2000:]
+    assert len({out.strip() for out, _ in answers}) == 1  # all found the same experiment
+    client, experiment = store.connect(tmp_path, "toy")
+    assert len(client.search_runs([experiment])) == 3
+
+
+def test_the_store_is_the_workspace_s_own_or_the_one_of_the_environment(tmp_path, monkeypatch):
+    assert store.uri(tmp_path) == f"sqlite:///{tmp_path.resolve()}/.graft/mlflow/mlflow.db"
+    monkeypatch.setenv(store.URI_VARIABLE, "http://tracking.example.org")
+    assert store.uri(tmp_path) == "http://tracking.example.org"
+    monkeypatch.setenv(store.URI_VARIABLE, "")
+    assert store.uri(tmp_path).startswith("sqlite:///")
+
+
+def test_a_server_that_does_not_answer_is_named(tmp_path, monkeypatch):
+    from components.errors import MachineError
+
+    monkeypatch.setenv(store.URI_VARIABLE, "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(MachineError, match=r"http://127\.0\.0\.1:9 does not answer") as caught:
+        store.connect(tmp_path, "toy")
+    assert "\n" not in str(caught.value)
