@@ -19,12 +19,17 @@ def table() -> str:
     board = json.loads((ROOT / "reports/leaderboard.json").read_text(encoding="utf-8"))
     evaluation = json.loads((ROOT / "reports/evaluation.json").read_text(encoding="utf-8"))
     machine = json.loads((ROOT / "reports/benchmark.json").read_text(encoding="utf-8"))["machine"]
-    lines = ["| strategy | needs | val | test | 95 % interval | training |", "|---|---|--:|--:|--:|--:|"]
+    lines = [
+        "| strategy | needs | val | test | 95 % interval | tie | ECE | training |",
+        "|---|---|--:|--:|--:|:-:|--:|--:|",
+    ]
     for row in board:
         test = row["test"]
         lines.append(
             f"| `{row['strategy']}` | {', '.join(row['needs']).replace('_', ' ')} | {row['val']['accuracy']:.1%} "
-            f"| {test['accuracy']:.1%} | {test['low']:.1%} to {test['high']:.1%} | {row['train_time_s']:.0f} s |"
+            f"| {test['accuracy']:.1%} | {test['low']:.1%} to {test['high']:.1%} "
+            f"| {'=' if row['tied_with_first'] and not row['chosen'] else ''} | {test['ece_calibrated']:.3f} "
+            f"| {row['train_time_s']:.0f} s |"
         )
     images = evaluation["images"]
     note = f"{evaluation['verdict']} ({images['val']} validation and {images['test']} test images; {machine}.)"

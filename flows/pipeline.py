@@ -32,14 +32,18 @@ from flows import graph, stage_process
 PROMOTE = "promote"
 THREADS: Any = ThreadPoolTaskRunner(max_workers=256)
 """Enough that no stage waits for a thread: a waiting task holds one. `Slots` says how much really runs at once."""
+HINTS = ("accelerator", "alone")
+"""What dvc.yaml may say of a stage under `meta`."""
 console = Console(highlight=False, soft_wrap=True)
 
 
 class Slots:
     """How much may run at once: a training for every GPU, each with one of its own (without any: `compute.cpu_slots`),
-    and `run.max_concurrent` other stages."""
+    and `run.max_concurrent` other stages; or one that measures time, and nothing beside it."""
 
     def __init__(self, params: Params) -> None:
+        self._company = threading.Condition()
+        self._running, self._closed = 0, False
         self._stages = threading.BoundedSemaphore(params.run.max_concurrent)
         self._accelerators: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
         gpus = [] if params.compute.device == "cpu" else machine.gpus()
@@ -49,17 +53,31 @@ class Slots:
             self._accelerators.put({})
 
     @contextmanager
-    def take(self, accelerator: bool) -> Generator[dict[str, str]]:
-        """Waits for a place; yields environment variables that belong to it."""
+    def take(self, *, accelerator: bool = False, alone: bool = False) -> Generator[dict[str, str]]:
+        """Waits for a place; yields environment variables that belong to it. `alone`: waits until nothing else runs,
+        and keeps everything else waiting."""
         if not accelerator:
-            with self._stages:
+            with self._stages, self._among_others(alone):
                 yield {}
             return
         environment = self._accelerators.get()
         try:
-            yield environment
+            with self._among_others(alone):
+                yield environment
         finally:
             self._accelerators.put(environment)
+
+    @contextmanager
+    def _among_others(self, alone: bool) -> Generator[None]:
+        with self._company:
+            self._company.wait_for(lambda: not self._closed and not (alone and self._running))
+            self._running, self._closed = self._running + 1, alone
+        try:
+            yield
+        finally:
+            with self._company:
+                self._running, self._closed = self._running - 1, False
+                self._company.notify_all()
 
 
 def _worth_retrying(task: object, run: TaskRun, state: State) -> bool:
@@ -81,7 +99,7 @@ def run_stage(root: Path, stage: graph.Stage, slots: Slots, force: bool) -> Stat
     if not outdated and not force:
         say("up to date")
         return Completed(name="Cached", message="unchanged according to dvc.lock")
-    with slots.take(accelerator=bool(stage.meta.get("accelerator"))) as environment:
+    with slots.take(**{hint: bool(stage.meta.get(hint)) for hint in HINTS}) as environment:
         restored = stage_process.repro(root, stage.address, force=force, say=say, extra=environment)
     if restored:
         say("restored from DVC's run cache")

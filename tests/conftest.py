@@ -28,6 +28,12 @@ from components.training import session
 from components.training.compute import Compute
 from components.types import TASK, LabelSpace, Preprocess
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The whole pipeline first: it takes minutes, and should not be what one worker is left with at the end."""
+    items.sort(key=lambda item: "whole" not in item.path.parts)
+
+
 SIZE = 16
 EPISODES = {"n_way": 4, "k_shot": 3, "n_query": 3}
 CLASSES = ("horizontal", "rising", "vertical", "falling")

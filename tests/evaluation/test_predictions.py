@@ -45,7 +45,6 @@ def test_an_entry_has_its_answers_and_its_best_seed(tmp_path):
     assert entry.splits["test"].right(entry.best).tolist() == [False, True, True]
     assert entry.episodes is not None
     assert entry.episodes.shape == (2, 4)
-    assert entry.sees_target_labels
 
 
 def test_without_a_source_and_episodes_there_are_none(tmp_path):
@@ -53,7 +52,6 @@ def test_without_a_source_and_episodes_there_are_none(tmp_path):
     entry = read(tmp_path, ["dan"])[0]["dan"]
     assert list(entry.splits) == ["val", "test"]
     assert entry.episodes is None
-    assert not entry.sees_target_labels
 
 
 def test_those_that_failed_are_left_out_with_their_reason(tmp_path):

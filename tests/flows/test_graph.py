@@ -189,7 +189,7 @@ def modules_behind(module: str, seen: set[str]) -> set[str]:
         "benchmark",
         "report",
         "track",
-    ],  # fmt: skip
+    ],
 )
 def test_a_stage_runs_again_when_code_that_it_uses_changes(verb: str) -> None:
     body = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][verb]

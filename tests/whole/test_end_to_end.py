@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from whole_support import COMPARED, GRAFT, README, ROOT, STUDENTS, Runs, command
 
 # Needs git, which the test's workspace is without: what it prints there says so.
 NEEDS_GIT = {"dvc params diff"}
+IDENTITY = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
 TIMED = ("timings/", "reports/benchmark.json", "reports/leaderboard.json", "reports/index.html")
 
 
@@ -89,10 +91,12 @@ client, experiment = store.connect(Path("."), "graft-digits")
 runs = client.search_runs([experiment])
 version = client.get_model_version_by_alias("graft-digits", "champion")
 print(json.dumps({
+    "parents": [[run.info.run_id, run.data.metrics] for run in runs if run.data.tags["kind"] == "comparison"],
     "runs": [[run.data.tags, run.data.params, run.data.metrics, run.info.status,
-              [entry.dataset.digest for entry in run.inputs.dataset_inputs]] for run in runs],
+              [entry.dataset.digest for entry in run.inputs.dataset_inputs]]
+             for run in runs if run.data.tags["kind"] == "strategy"],
     "steps": {run.data.tags["strategy"]: len(client.get_metric_history(run.info.run_id, "train_cross_entropy"))
-              for run in runs},
+              for run in runs if run.data.tags["kind"] == "strategy"},
     "champion": [version.tags, client.get_run(version.run_id).data.tags["strategy"]],
 }))
 """
@@ -104,17 +108,19 @@ print(json.dumps({
         tags["strategy"]: (tags, params, metrics, status, data) for tags, params, metrics, status, data in found["runs"]
     }
     assert len(found["runs"]) == len(by_strategy) == len(COMPARED + STUDENTS), "a strategy has no run, or two"
+    ((parent, of_the_bundle),) = found["parents"]
+    assert "bundle_fp32_agreement" in of_the_bundle
     for strategy, (tags, params, metrics, status, data) in by_strategy.items():
         assert status == "FINISHED"
-        assert params["strategy"] == strategy and "recipe.lr" in params
+        assert tags["mlflow.parentRunId"] == parent
+        assert params["strategy"] == strategy and "train.lr" in params
         assert {"val_accuracy", "test_accuracy", "train_time_s"} <= set(metrics)
-        assert len(data) == 1 and tags["data_sha256"].startswith(data[0])
+        assert data and all(tags["data_sha256"].startswith(digest) for digest in data)
         assert tags["dvc.data_md5"].endswith(".dir")
     assert found["steps"]["fine_tune"] == 4  # 20 steps, recorded every 5
     assert found["steps"]["linear_probe"] == 0
     chosen = [tags["strategy"] for tags, *_ in found["runs"] if tags["chosen"] == "true"]
     assert chosen == [found["champion"][1]]
-    assert "bundle_fp32_agreement" in by_strategy[chosen[0]][2]
 
 
 def test_nothing_is_written_beside_the_places_that_git_ignores(runs: Runs) -> None:
@@ -192,12 +198,61 @@ def test_status_promote_and_rollback(runs: Runs) -> None:
     assert model.read_bytes() == good
 
 
-def test_dvc_shows_the_metrics(runs: Runs) -> None:
-    shown = subprocess.run(
-        [sys.executable, "-m", "dvc", "metrics", "show", "--json"],
-        cwd=runs.workspace, env=environment(), text=True, capture_output=True, check=True,
-    )  # fmt: skip
-    assert "chosen" in shown.stdout
+def _told(root: Path, *command: str) -> str:
+    done = subprocess.run(command, cwd=root, env=environment(), text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _dvc(root: Path, *arguments: str) -> str:
+    return _told(root, sys.executable, "-m", "dvc", *arguments)
+
+
+@pytest.fixture(scope="module")
+def experiment(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose commit holds the undisturbed run, after an experiment that chooses by another metric."""
+    root = tmp_path_factory.mktemp("views") / "repository"
+    shutil.copytree(runs.reference, root, ignore=shutil.ignore_patterns(".graft", "tmp"))
+    shutil.copy(ROOT / ".gitignore", root)
+    config = root / ".dvc/config"
+    config.write_text(config.read_text().replace("    no_scm = true\n", ""))
+    (root / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
+    _told(root, "git", "init", "-q")
+    _told(root, "git", "add", "-A")
+    _told(root, "git", *IDENTITY, "commit", "-qm", "a run")
+    _dvc(root, "exp", "run", "-S", "evaluate.confidence=0.9", "-n", "bolder", "evaluate")
+    return root
+
+
+def test_an_experiment_runs_what_its_parameter_touches_and_is_kept_by_name(experiment: Path) -> None:
+    shown = json.loads(_dvc(experiment, "exp", "show", "--json"))
+    names = {
+        entry["name"] for baseline in shown for entry in [e for x in baseline["experiments"] or [] for e in x["revs"]]
+    }
+    assert names == {"bolder"}
+    assert json.loads((experiment / "reports/evaluation.json").read_text())["confidence"] == 0.9
+
+
+def test_params_diff_names_the_parameter(experiment: Path) -> None:
+    changed = json.loads(_dvc(experiment, "params", "diff", "--json"))
+    ((name, values),) = changed["params.yaml"].items()
+    assert (name, values["old"], values["new"]) == ("evaluate.confidence", 0.95, 0.9)
+
+
+def test_metrics_are_few_enough_to_read_and_can_be_compared(experiment: Path) -> None:
+    table = _dvc(experiment, "metrics", "show").splitlines()
+    assert len(table) <= 3 and "chosen" in table[0] and "worst_recall" in table[0]
+    by_strategy = ["metrics", "diff", "--all", "--targets", "reports/plots/accuracy.json"]
+    rows = json.loads(_dvc(experiment, *by_strategy, "--json"))["reports/plots/accuracy.json"]
+    assert set(rows) == {*COMPARED, *STUDENTS}
+    assert {row["diff"] for row in rows.values()} == {0.0}  # the confidence of an interval moves no accuracy
+
+
+def test_plots_are_drawn_from_the_tables_of_the_run(experiment: Path) -> None:
+    _dvc(experiment, "plots", "show")
+    page = (experiment / "dvc_plots/index.html").read_text()
+    for title in ("Test accuracy of every strategy", "Confusion matrix", "Reliability", "losses/fine_tune.csv"):
+        assert title in page
 
 
 @pytest.mark.parametrize("command", [c for c in commands() if not c.startswith(("make ", "source "))])
