@@ -30,7 +30,8 @@ def read(path: Path, key: str, taken: Collection[str]) -> Metadata:
     """The table that the parameter `key` names. Raises DataError when there is none, when its header lacks `path`, is
     incomplete or has a name out of `taken`, and when a row is too short or stands there twice."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        # Any line break, also within a field, is read as one newline: a lone carriage return would tear the manifest.
+        with path.open(encoding="utf-8-sig") as stream:
             header, *rows = [row for row in csv.reader(stream, strict=True) if row]
     except FileNotFoundError:
         raise DataError(f"{key}: there is no file {path}") from None

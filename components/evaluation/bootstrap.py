@@ -109,7 +109,8 @@ def accuracy_and_macro_f1(
     """
     seeds, images = decisions[0].shape
     rng = np.random.default_rng(seed)
-    of_seeds = _multiplicities(rng, seeds, max(seeds - 1, 1), resamples) / max(seeds - 1, 1)  # [S, B]
+    seeds_drawn = max(seeds - 1, 1)
+    of_seeds = _multiplicities(rng, seeds, seeds_drawn, resamples)  # [S, B]
     tables = [_table(answers, labels, classes) for answers in decisions]
     truth = _table(labels[None], labels, classes)
     accuracy, f1 = np.empty((resamples, len(tables))), np.empty((resamples, len(tables)))
@@ -120,7 +121,10 @@ def accuracy_and_macro_f1(
         present = _counts(truth, drawn, 1, classes)[1][0]
         for index, table in enumerate(tables):
             per_seed = _scores(*_counts(table, drawn, seeds, classes), present)
-            accuracy[part, index], f1[part, index] = ((score * of_seeds[:, part]).sum(0) for score in per_seed)
+            # Divided last: six times a sixth is not quite one, and that would pass for a spread where there is none.
+            accuracy[part, index], f1[part, index] = (
+                (score * of_seeds[:, part]).sum(0) / seeds_drawn for score in per_seed
+            )
     whole = np.ones((images, 1), np.float32)
     present = _counts(truth, whole, 1, classes)[1][0]
     points = [_scores(*_counts(table, whole, seeds, classes), present) for table in tables]

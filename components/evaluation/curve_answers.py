@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from components.errors import GraftError
 from components.evaluation.intervals import Interval
 from components.evaluation.learning_curve import FORESEEN, LEAST_TO_FIT, LearningCurve, Needed, band, monotone
 from components.params import EvaluateParams
@@ -106,12 +107,19 @@ def _point(group: Sequence[Mapping], confidence: float) -> dict[str, Any]:
 
 def _goal(rows: Sequence[Mapping], curves: Mapping[str, LearningCurve], now: int) -> tuple[float, str]:
     """Half of the errors that the best of the strategies makes with as many labels as there are now (or with the
-    measured number nearest to it)."""
+    measured number nearest to it). Raises GraftError where nothing was measured whole."""
     found = {row["strategy"]: row["points"][0]["accuracy"] for row in rows if row["points"] and not row["uses_labels"]}
     at = now
     for name, curve in curves.items():
         at = float(np.clip(now, curve.labels[0], curve.labels[-1]))
         found[name] = float(np.interp(np.log(at), np.log(curve.labels), monotone(curve.accuracy)))
+    if not found:
+        failures = [(row["strategy"], failure) for row in rows for failure in row["failed"]]
+        name, failure = failures[0]
+        raise GraftError(
+            "no strategy was trained with every seed for any number of labels, so there is no curve; the first that "
+            f"failed: {name} with {_many(failure['labels'])}, seed {failure['seed']}: {failure['reason']}"
+        )
     best = max(found, key=lambda name: found[name])
     goal = min(round((1 + found[best]) / 2, 3), 0.999)
     return goal, f"half the errors of {best} at {_many(round(at))}"

@@ -6,7 +6,7 @@ of the image as it was before it was scaled, or the domain.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from components.evaluation.intervals import wilson
 from components.types import TASK
 
 SIZE, DOMAIN = "size", "domain"
+NONE = "(none)"
+"""The slice of the images of which a column says nothing."""
 TEXTS, NUMBERS = 20, 8
 """A column of more different texts tells images apart rather than group them; one of more numbers is cut in three."""
 LEAST = 20
@@ -28,12 +30,13 @@ def choose(columns: Mapping[str, Sequence[str]], asked: Sequence[str] | None) ->
     """column -> slices, of the manifest's columns [N each] of some images.
 
     `asked`: which ones (`evaluate.slices`); None: all that have several values, but not so many that each is one
-    image's. Width and height are one column, `size`; the classes are not sliced by, having figures of their own. Raises
-    ParamsError for a column that is not there.
+    image's. Width and height are one column, `size` (`image size` where the manifest has a `size` of its own); the
+    classes are not sliced by, having figures of their own. Raises ParamsError for a column that is not there.
     """
     known = {name: list(values) for name, values in columns.items() if name not in ("width", "height", TASK)}
+    size = SIZE if SIZE not in known else f"image {SIZE}"
     if "width" in columns and "height" in columns:
-        known[SIZE] = [f"{w} x {h}" for w, h in zip(columns["width"], columns["height"], strict=True)]
+        known[size] = [f"{w} x {h}" for w, h in zip(columns["width"], columns["height"], strict=True)]
     names = [*known, DOMAIN]
     for name in asked or ():
         if name not in names:
@@ -42,7 +45,8 @@ def choose(columns: Mapping[str, Sequence[str]], asked: Sequence[str] | None) ->
     for name, values in known.items():
         if asked is not None and name not in asked:
             continue
-        groups = _sizes(values) if name == SIZE else _values(values)
+        most = None if asked is not None else TEXTS
+        groups = _sizes(values) if name == size else _values(values, most)
         if asked is not None or 1 < len(groups) <= TEXTS:
             found[name] = groups
     return found
@@ -76,14 +80,17 @@ def _accuracy(right: np.ndarray, confidence: float) -> dict:
     return {"images": len(right), "accuracy": interval.value, "low": interval.low, "high": interval.high}
 
 
-def _values(texts: Sequence[str]) -> Groups:
-    """Each text, or three ranges where they are many numbers. An empty field is the slice "(none)"."""
+def _values(texts: Sequence[str], most: int | None) -> Groups:
+    """Each text, or three ranges where they are many numbers. An empty field is in the slice NONE. No slices where
+    there are more texts than `most`: the masks would take as much memory as the square of the images."""
     distinct = sorted(set(texts) - {""})
     numbers = _numbers(distinct)
     if numbers is not None:
         distinct = [distinct[index] for index in np.argsort(numbers, kind="stable")]
         if len(distinct) > NUMBERS:
-            return _ranges(np.array([float(text) if text else np.nan for text in texts]), "{:g}")
+            return _ranges(np.array([float(text) if text else np.nan for text in texts]), _shortest)
+    if most is not None and len(distinct) > most:
+        return {}
     groups = {text: np.array([other == text for other in texts]) for text in distinct}
     return _with_none(groups, np.array([text == "" for text in texts]))
 
@@ -91,26 +98,33 @@ def _values(texts: Sequence[str]) -> Groups:
 def _sizes(texts: Sequence[str]) -> Groups:
     """Each width and height, or three ranges of the number of pixels where there are many."""
     pixels = np.array([np.prod([int(side) for side in text.split(" x ")]) for text in texts], dtype=np.float64)
-    distinct = sorted(set(texts), key=lambda text: (pixels[texts.index(text)], text))
+    distinct = [text for _, text in sorted(set(zip(pixels.tolist(), texts, strict=True)))]
     if len(distinct) > NUMBERS:
-        return _ranges(pixels, "{:,.0f}", unit=" pixels")
+        return _ranges(pixels, "{:,.0f}".format, unit=" pixels")
     return {text: np.array([other == text for other in texts]) for text in distinct}
 
 
-def _ranges(values: np.ndarray, pattern: str, unit: str = "") -> Groups:
-    """Three ranges with about as many of the values [N] each; nan is the slice "(none)"."""
+def _ranges(values: np.ndarray, written: Callable[[float], str], unit: str = "") -> Groups:
+    """Three ranges with about as many of the values [N] each; nan is in the slice NONE."""
     known = values[np.isfinite(values)]
     cuts = np.unique(np.quantile(known, [1 / 3, 2 / 3], method="lower"))
     part = np.where(np.isfinite(values), np.searchsorted(cuts, values), -1)
     groups = {}
     for index in np.unique(part[part >= 0]):
         own = values[part == index]
-        groups[f"{pattern.format(own.min())} to {pattern.format(own.max())}{unit}"] = part == index
+        groups[f"{written(own.min())} to {written(own.max())}{unit}"] = part == index
     return _with_none(groups, part < 0)
 
 
 def _with_none(groups: Groups, empty: np.ndarray) -> Groups:
-    return {**groups, "(none)": empty} if empty.any() else groups
+    if NONE in groups:  # some were said to have none
+        empty = groups[NONE] | empty
+    return {**groups, NONE: empty} if empty.any() else groups
+
+
+def _shortest(number: float) -> str:
+    """With all its digits, or two ranges of large numbers that differ in the last ones had one name: 20230101, 0.5."""
+    return repr(float(number)).removesuffix(".0")
 
 
 def _numbers(texts: Sequence[str]) -> np.ndarray | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -44,8 +44,10 @@ def heat_maps(strategy: Strategy, image: Tensor, answers: Tensor) -> HeatMaps:
     strategy.eval()
     preprocess = strategy.backbone.preprocess
     image = image.detach().clone().requires_grad_()
-    # cuDNN's recurrent layers have a backward pass in training mode only.
-    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=not isinstance(strategy.backbone, SequenceBackbone)):
+    # cuDNN's recurrent layers have a backward pass in training mode only. Elsewhere its settings stay: `flags` would
+    # allow TF32 and sums in any order again.
+    recurrent = isinstance(strategy.backbone, SequenceBackbone)
+    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext():
         with _recording(strategy) as recorded:
             logits = next(iter(strategy(image).values()))
         # No image's answer depends on another image, so the sum has each one's own gradient.
@@ -54,7 +56,7 @@ def heat_maps(strategy: Strategy, image: Tensor, answers: Tensor) -> HeatMaps:
         if by_pixel is None or not by_pixel.isfinite().all():
             return HeatMaps(None, torch.zeros(0, preprocess.resize, preprocess.resize))
         method, heat = INPUT_GRADIENT, by_pixel.abs().amax(1)
-        if not isinstance(strategy.backbone, SequenceBackbone):
+        if not recurrent:
             for output in reversed(recorded):
                 gradient = _gradient(score, output)
                 if gradient is not None and (maps := _as_maps(output, gradient)) is not None:

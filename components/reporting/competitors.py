@@ -61,7 +61,9 @@ def all_pairs(evaluation: Mapping) -> Figure:
         )
     real = sum(pair["real"] for pair in evaluation["pairs"])
     title = "Every strategy against every other"
-    finding = f"{real} of {len(evaluation['pairs'])} differences are real; the rest may be chance."
+    finding = f"Real differences: {real} of {len(evaluation['pairs'])}; the others may be chance."
+    if real == len(evaluation["pairs"]):
+        finding = f"Real differences: {real} of {real}."
     chart = charts.squares(names, cells, title=title, description=finding)
     columns = ("strategy", "over", "difference", "interval", "adjusted p", "right alone", "real")
     return Figure(chart, title, finding, columns, rows)
@@ -85,9 +87,10 @@ def tradeoff(evidence: Evidence) -> tuple[Figure, list[str]] | None:
     ]
     front = [measured[index]["name"] for index in scatter.pareto_front(measured)]
     title = "Test accuracy against the time for one image"
+    unbeaten = f"any of {_listed(front)}" if len(front) > 1 else front[0]
     finding = (
-        f"No strategy is both faster and better than {_listed(front)}. Vertical bars are intervals of the accuracy, "
-        "drawn for these, the chosen one and the bundle."
+        f"No strategy is both faster and better than {unbeaten}. Vertical bars are intervals of the accuracy, drawn "
+        "for these, the chosen one and the bundle."
     )
     chart, missing = scatter.tradeoff(
         [*measured, *bundles],

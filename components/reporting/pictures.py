@@ -45,7 +45,7 @@ def features(evidence: Evidence) -> list[Figure]:
     for entry in evidence.explanations["embeddings"]:
         points, groups = evidence.heat[f"embedding/{entry['key']}"], evidence.heat["embedding/domain"]
         counts = {name: int(np.sum(groups == index)) for index, name in enumerate(DOMAINS)}
-        finding = separation(entry["domain_accuracy"])
+        finding = separation(entry["domain_accuracy"], compared=min(counts.values()) > 0)
         chart = scatter.plane(points, groups, DOMAINS, title=entry["title"], description=finding)
         told = "–" if entry["domain_accuracy"] is None else percent(entry["domain_accuracy"])
         rows = [(name, str(count), told) for name, count in counts.items() if count]
@@ -54,8 +54,11 @@ def features(evidence: Evidence) -> list[Figure]:
     return figures
 
 
-def separation(domain_accuracy: float | None) -> str:
-    """How well a linear classifier tells the domains apart, in words; half of the answers are right by guessing."""
+def separation(domain_accuracy: float | None, *, compared: bool) -> str:
+    """How well a linear classifier tells the domains apart, in words; half of the answers are right by guessing.
+    `compared`: whether images of both are there."""
+    if domain_accuracy is None and compared:
+        return "There are too few images to say how far the domains lie apart."
     if domain_accuracy is None:
         return "There are no source images to compare with."
     words = "the domains lie apart"

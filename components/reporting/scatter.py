@@ -81,7 +81,7 @@ def tradeoff(
     y = scale(heights, height - 46, 46, bounds=(0, 1))
     keys = [
         (f'<path class="mark c1" d="{mark(0, 0, 0, 4.5)}"/>', "on the front"),
-        (f'<path class="mark pale" d="{mark(0, 0, 0)}"/>', "beaten in both"),
+        (f'<path class="mark pale" d="{mark(0, 0, 0)}"/>', "off the front"),
         (f'<path class="ring" d="{mark(0, 0, 0, 7)}"/>', "chosen"),
     ]
     if any(point["other"] for point in points):

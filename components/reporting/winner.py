@@ -88,19 +88,22 @@ def reliability(row: Mapping) -> Figure:
 
 def per_class(row: Mapping) -> Figure:
     """Recall with its interval and precision of each class; the worst ones where there are many."""
-    ranked = sorted(row["per_class"], key=lambda entry: (entry["recall"], entry["class_name"]))
+    there = [entry for entry in row["per_class"] if entry["images"]]  # of the others nothing is known
+    ranked = sorted(there, key=lambda entry: (entry["recall"], entry["class_name"]))
     some = len(ranked) > LISTED
-    drawn = ranked[:LISTED] if some else row["per_class"]
+    drawn = ranked[:LISTED] if some else there
     worst = row["worst_class"]
     title = (
         f"Precision and recall of the {LISTED} classes with the lowest recall"
         if some
         else "Precision and recall of each class"
     )
-    finding = (
-        f"It finds the fewest of {worst['class_name']}: {percent(worst['recall'])} %. Intervals are Wilson's, for the "
-        "best seed."
-    )
+    finding = f"It finds the fewest of class {worst['class_name']}: {percent(worst['recall'])} %."
+    if worst["recall"] == 1:
+        finding = "It finds all test images of every class."
+    if missing := len(row["per_class"]) - len(there):
+        finding += f" Without a test image, and so not drawn: {missing} of {len(row['per_class'])} classes."
+    finding += " Intervals are Wilson's, for the best seed."
     chart = charts.rates(
         [
             {
@@ -121,9 +124,9 @@ def per_class(row: Mapping) -> Figure:
             entry["class_name"],
             str(entry["images"]),
             percent(entry["precision"]),
-            percent(entry["recall"]),
+            percent(entry["recall"]) if entry["images"] else "–",
             f"{percent(entry['recall_low'])} to {percent(entry['recall_high'])}",
-            f"{entry['f1']:.3f}",
+            f"{entry['f1']:.3f}" if entry["images"] else "–",
         )
         for entry in row["per_class"]
     ]
@@ -133,17 +136,21 @@ def per_class(row: Mapping) -> Figure:
 
 
 def selective(row: Mapping) -> Figure | None:
-    """Accuracy on the images that it is most sure of; None where no coverage was asked for."""
-    levels = sorted(row["selective"], key=lambda entry: entry["test_coverage"])
-    if not levels:
+    """Accuracy on the images that it is most sure of; None where no coverage was asked for, which `row` tells."""
+    if not row["selective"]:
         return None
+    # Where no test image is as sure as the threshold asks, there is no accuracy to draw.
+    answering = [entry for entry in row["selective"] if entry["test_accuracy"] is not None]
+    levels = sorted(answering, key=lambda entry: entry["test_coverage"])
     title = "What is gained by leaving unsure images to a person"
-    told = min(row["selective"], key=lambda entry: abs(entry["coverage"] - TOLD))
-    finding = (
-        f"Answering only where the confidence is at least {told['threshold']:.3f}, it leaves "
-        f"{percent(1 - told['test_coverage'])} % of the test images to a person and is right on "
-        f"{percent(told['test_accuracy'])} % of the others."
-    )
+    finding = "No test image is as sure as any threshold asks: all of them are left to a person."
+    if levels:
+        told = min(levels, key=lambda entry: abs(entry["coverage"] - TOLD))
+        finding = (
+            f"Answering only where the confidence is at least {told['threshold']:.3f}, it leaves "
+            f"{percent(1 - told['test_coverage'])} % of the test images to a person and is right on "
+            f"{percent(told['test_accuracy'])} % of the others."
+        )
     line = {
         "name": "accuracy",
         "x": [entry["test_coverage"] for entry in levels],
@@ -153,15 +160,15 @@ def selective(row: Mapping) -> Figure | None:
         "emphasis": True,
     }
     chart = charts.lines(
-        [line], x_label="share of the test images that are answered", y_label="accuracy on these", title=title,
-        description=finding, percent=True, x_percent=True, width=560, height=320,
+        [line] if levels else [], x_label="share of the test images that are answered", y_label="accuracy on these",
+        title=title, description=finding, percent=True, x_percent=True, width=560, height=320,
     )  # fmt: skip
     rows = [
         (
             percent(entry["coverage"], 0),
             f"{entry['threshold']:.3f}",
             percent(entry["test_coverage"]),
-            percent(entry["test_accuracy"]),
+            "–" if entry["test_accuracy"] is None else percent(entry["test_accuracy"]),
         )
         for entry in row["selective"]
     ]

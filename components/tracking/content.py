@@ -6,6 +6,7 @@ are means over the seeds; `train_<term>` and `<metric>_by_step` are series of th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -148,7 +149,7 @@ def standing(row: Mapping, evaluation: Mapping) -> str:
             for pair in evaluation["pairs"]
             if {pair["strategy"], pair["over"]} == {evaluation["chosen"], row["strategy"]}
         )
-        words = f"behind by {100 * behind:.1f} points"
+        words = f"behind by {100 * behind:.1f} points" if behind > 0 else f"ahead by {-100 * behind:.1f} points"
     return words + ("; negative transfer" if row["negative_transfer"] else "")
 
 
@@ -163,7 +164,8 @@ def scores(row: Mapping) -> dict[str, float]:
     found |= {"test_accuracy_worst_slice": (row["worst_slice"] or {}).get("accuracy")}
     found |= {f"temperature_{task}": fitted["value"] for task, fitted in row["temperature"].items()}
     found |= {"episode_accuracy": (row["episodes"] or {}).get("accuracy")}
-    return {name: value for name, value in found.items() if _number(value)}
+    # Tasks are named by whoever made the table, and MLflow takes fewer characters than a table.
+    return {re.sub(r"[^\w/. :-]", "_", name): value for name, value in found.items() if _number(value)}
 
 
 def strategy_params(facts: Mapping) -> dict[str, str]:

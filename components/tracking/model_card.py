@@ -92,12 +92,23 @@ def _rivals(name: str, evaluation: Mapping) -> str:
     rows = evaluation["strategies"]
     tied = [row for row in rows if row["tied_with_first"] and row["strategy"] != evaluation["chosen"]]
     needs = [f"`{row['strategy']}` (needs {', '.join(row['needs']) or 'nothing'})" for row in tied]
-    beaten = len(rows) - len(tied) - 1
+    lost = {
+        pair["strategy"] if pair["over"] == name else pair["over"]
+        for pair in evaluation["pairs"]
+        if pair["real"]
+        and name in (pair["strategy"], pair["over"])
+        and (pair["difference"] < 0) == (pair["strategy"] == name)
+    }
+    beaten = len(rows) - len(tied) - 1 - len(lost)
     lines = []
     if tied:
         lines.append(f"- These test images do not tell it from {', '.join(needs)}.")
+    if lost:
+        worse = ", ".join(f"`{row['strategy']}`" for row in rows if row["strategy"] in lost)
+        lines.append(f"- Validation chose it, but on the test images it is really behind {worse}.")
     if beaten:
-        lines.append(f"- Its lead over {beaten} of the {len(rows) - 1} others is real, corrected for their number.")
+        others = f"{beaten} of the {len(rows) - 1} others" if len(rows) > 2 else "the other one"
+        lines.append(f"- Its lead over {others} is real, corrected for the number of comparisons.")
     lines += [f"- `{entry['strategy']}` failed in training: {entry['reason']}" for entry in evaluation["failed"]]
     return "\n".join(["## Against the others", "", *(lines or ["It had no rivals."])])
 
@@ -120,6 +131,8 @@ def _abstain(steps: Sequence[Mapping]) -> str:
     lines = [
         f"- from {step['threshold']:.3f}: {step['test_coverage']:.0%} of the test images answered, "
         f"{step['test_accuracy']:.1%} of those rightly"
+        if step["test_accuracy"] is not None
+        else f"- from {step['threshold']:.3f}: no test image answered"
         for step in steps
         if step["coverage"] < 1
     ]
@@ -145,7 +158,9 @@ def _training(model: Mapping, evaluation: Mapping) -> str:
             f"- hyper-parameters: {hyper}",
             f"- recipe: {recipe}",
             f"- seeds: {seeds}; seed {model['best_seed']} is exported, chosen by {model['chosen_by']}",
-            f"- chosen among {len(evaluation['strategies'])} strategies by {evaluation['selected_by']}",
+            f"- chosen among {len(evaluation['strategies'])} strategies by {evaluation['selected_by']}"
+            if len(evaluation["strategies"]) > 1
+            else "- it is the only strategy that was trained to the end",
         ]
     )
 
@@ -157,7 +172,7 @@ def _limits(evaluation: Mapping) -> str:
             "",
             f"- The intervals speak of images like the {evaluation['images']['test']:,} test images. Other cameras, "
             "places or times were not tried.",
-            "- It was chosen as the best of several, so its validation figures flatter it; its test figures do not.",
+            "- Its validation figures flatter it, since they chose; its test figures do not.",
             "- The probabilities are calibrated on average, not for each class.",
         ]
     )
@@ -189,11 +204,12 @@ def _call(bundle: Mapping, name: str, version: str) -> str:
 def _lineage(bundle: Mapping) -> str:
     made = bundle["lineage"]
     parity = bundle["parity"]["fp32"]
+    commit = f"commit `{made['git_commit']}`" if made["git_commit"] else "not made in a git repository"
     return "\n".join(
         [
             "## Lineage",
             "",
-            f"- commit `{made['git_commit']}`, seed {made['seed']}",
+            f"- {commit}, seed {made['seed']}",
             f"- data sha256 `{made['data_sha256']}`",
             f"- parameters sha256 `{made['params_sha256']}`",
             f"- weights sha256 `{made['weights_sha256']}`",

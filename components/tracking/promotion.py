@@ -28,5 +28,5 @@ def decide(gain: Interval | None, *, min_gain: float) -> Decision:
     if gain.low > min_gain:
         return Decision(True, f"better than the champion by {lead}")
     return Decision(
-        False, f"kept the champion: the challenger leads by {lead}, which is not clearly above {min_gain:g}"
+        False, f"kept the champion: the challenger's lead is {lead}, not clearly above {100 * min_gain:g} points"
     )

@@ -27,6 +27,13 @@ def test_columns_stand_in_the_file_s_order_wherever_the_path_is(table):
     assert found.values == {"cat/1.png": ("garden, north", "2023"), "dog/2.png": ("", "")}
 
 
+def test_a_carriage_return_in_a_field_does_not_tear_the_manifest(tmp_path):
+    path = tmp_path / "metadata.csv"
+    path.write_bytes(b'path,note\r\ncat/1.png,"two\rlines"\r\ndog/2.png,"two\r\nlines"\r\n')
+    found = metadata.read(path, KEY, TAKEN)
+    assert found.values == {"cat/1.png": ("two\nlines",), "dog/2.png": ("two\nlines",)}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

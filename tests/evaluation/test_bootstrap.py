@@ -112,6 +112,13 @@ def test_a_difference_without_any_spread_is_certain():
     assert (lead.value[0], lead.p()[0]) == (1.0, 0.0)
 
 
+def test_seeds_that_are_all_right_have_no_spread_however_many_they_are():
+    accuracy, f1 = accuracy_and_macro_f1([np.tile(LABELS, (8, 1))], LABELS, 3, resamples=200, seed=0)
+    for draws in (accuracy, f1):
+        np.testing.assert_array_equal(draws.resamples, 1.0)  # not one minus a rounding error
+        assert draws.bounds(0.95, 0, 1) == (1.0, 1.0)
+
+
 def test_bounds_stay_within_what_the_number_can_be():
     draws = Draws(np.array([[0.9, 1.0, 0.95]]), np.array([[0.9], [1.0]] * 200), images=20)
     low, high = draws.bounds(0.95, 0, 1)

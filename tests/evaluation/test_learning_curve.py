@@ -8,6 +8,7 @@ from scipy import stats
 from scipy.optimize import curve_fit, isotonic_regression
 
 from components import jsonfile
+from components.errors import GraftError
 from components.evaluation.curve_answers import summary
 from components.evaluation.learning_curve import (
     LearningCurve,
@@ -273,6 +274,14 @@ def test_the_default_goal_halves_the_errors_of_now():
 def test_one_seed_says_what_its_band_lacks():
     found = summarised({"tune": points("tune", {count: values[:1] for count, values in RISING.items()})}, seeds=[0])
     assert "there is one seed" in found["band"]
+
+
+def test_no_number_of_labels_with_every_seed_is_an_error_that_names_the_first_failure():
+    own = points("tune", {1: [0.5, 0.52], 2: [0.65, 0.64]})
+    for index in (1, 2):  # one seed of each
+        own[index] = {**own[index], "failed": "the training diverged"}
+    with pytest.raises(GraftError, match=r"no curve; .*: tune with 1 label per class, seed 1: the training diverged"):
+        summarised({"tune": own})
 
 
 def test_a_number_of_labels_counts_only_where_no_seed_failed():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -71,6 +73,34 @@ def test_equal_numbers_are_not_torn_apart():
     values = ["0"] * 20 + [str(number) for number in range(1, 11)]
     found = choose({"defects": values}, None)["defects"]
     assert _members(found) == {"0 to 0": list(range(20)), "1 to 10": list(range(20, 30))}
+
+
+def test_ranges_of_large_numbers_keep_their_names_apart():
+    seconds = [str(1_700_000_000 + index) for index in range(30)]
+    found = choose({"taken": seconds}, None)["taken"]
+    assert next(iter(found)) == "1700000000 to 1700000009"
+    assert [len(members) for members in _members(found).values()] == [10, 10, 10]
+
+
+def test_what_is_called_none_and_what_is_empty_are_one_slice():
+    found = choose({"site": ["(none)", "", "north", "(none)"]}, None)["site"]
+    assert _members(found) == {"(none)": [0, 1, 3], "north": [2]}
+
+
+def test_a_size_of_the_manifest_s_own_is_not_lost():
+    columns = {**COLUMNS, "size": ["large", "small", "small", "large"]}
+    found = choose(columns, None)
+    assert _members(found["size"]) == {"large": [0, 3], "small": [1, 2]}
+    assert _members(found["image size"]) == {"28 x 28": [0, 1], "32 x 28": [3], "32 x 32": [2]}
+
+
+def test_a_column_that_is_no_slice_takes_no_memory():
+    texts = [f"image {index}" for index in range(5000)]
+    tracemalloc.start()
+    assert choose({"id": texts}, None) == {}
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5e6  # bytes; a mask for each of the texts would take 25e6
 
 
 def test_many_sizes_are_cut_in_three_by_their_pixels():

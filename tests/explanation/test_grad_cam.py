@@ -69,6 +69,17 @@ def test_the_map_is_the_last_one_and_lies_on_the_stored_image():
     assert not heat_maps(strategy, image, torch.tensor([2, 2])).heat.any()
 
 
+def test_cudnn_s_settings_stay_as_they_were_chosen(monkeypatch):
+    """On a GPU, TF32 and sums in any order would give other bytes in each run."""
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "deterministic", True)
+    strategy, seen = FineTune(Halves(), SPACE), []
+    strategy.register_forward_hook(lambda *_: seen.append((cudnn.enabled, cudnn.deterministic)))
+    before = cudnn.enabled, cudnn.deterministic
+    heat_maps(strategy, torch.ones(1, 3, 4, 4), torch.tensor([0]))
+    assert seen == [before]
+
+
 @pytest.mark.parametrize("name", list(catalogue.STRATEGIES))
 def test_every_strategy_s_answers_are_explained(name, toy, toy_tasks, make_strategy):
     torch.manual_seed(0)

@@ -189,6 +189,51 @@ def test_many_classes_of_long_names_are_listed_and_not_drawn(make):
     assert all(name in text for name in classes)  # in the numbers
 
 
+def test_thresholds_that_no_test_image_reaches(make, changed):
+    evidence = make(["fine_tune", "dan"])
+    step = {"coverage": 0.5, "threshold": 0.99, "test_coverage": 0.0, "test_accuracy": None}
+    text = outline(render(changed(evidence, first={"selective": [*evidence.chosen["selective"], step]}))).text
+    assert "leaves 11.0 % of the test images to a person" in text
+    text = outline(render(changed(evidence, first={"selective": [step]}))).text
+    assert "No test image is as sure as any threshold asks" in text
+
+
+def test_a_class_without_a_test_image_is_not_the_worst(make, changed):
+    evidence = make(["fine_tune", "dan"])
+    gone = {"images": 0, "precision": 0.0, "recall": 0.0, "f1": 0.0, "recall_low": 0.0, "recall_high": 1.0}
+    per_class = [*evidence.chosen["per_class"][:-1], {**evidence.chosen["per_class"][-1], **gone}]
+    page = render(changed(evidence, first={"per_class": per_class}))
+    assert "Without a test image, and so not drawn: 1 of 10 classes." in page
+    assert page.count("<td>–</td>") >= 3  # recall twice and F1
+
+
+def test_perfect_recall_and_differences_that_are_all_real(make, changed):
+    evidence = make(["fine_tune", "dan"])
+    only = {**evidence.evaluation["pairs"][0], "real": True}
+    page = render(changed(evidence, first={"worst_class": {"class_name": "1", "recall": 1.0}}, pairs=[only]))
+    assert "It finds all test images of every class." in page
+    assert "Real differences: 1 of 1." in page
+    assert "It finds the fewest of class" in render(evidence)
+    assert "both faster and better than fine_tune. " in page  # the first one is the fastest and the best
+    assert "itself uses no target label" in render(changed(evidence, first={"chosen_by": "information_maximisation"}))
+
+
+def test_too_few_images_to_compare_domains_is_not_the_lack_of_a_source(make):
+    evidence = make(["fine_tune", "dan"])
+    embeddings = [{**entry, "domain_accuracy": None} for entry in evidence.explanations["embeddings"]]
+    page = render(replace(evidence, explanations={**evidence.explanations, "embeddings": embeddings}))
+    assert "There are too few images to say how far the domains lie apart." in page
+    assert "There are no source images" not in page
+
+
+def test_source_images_among_the_slices_are_told_from_the_test_images(make, changed):
+    evidence = make(["fine_tune", "dan"])
+    said = "The domain “source” is its own held-out images."
+    assert said not in render(evidence)
+    part = {**evidence.chosen["slices"][0], "column": "domain", "value": "source"}
+    assert said in render(changed(evidence, first={"slices": [part]}))
+
+
 def test_a_failed_competitor_stands_below_with_its_reason(make, changed):
     failed = [
         {"strategy": "lora", "family": "fine-tuning", "needs": ["target_labels"], "reason": "seed 1: the loss was nan"}

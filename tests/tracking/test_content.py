@@ -28,6 +28,22 @@ def test_a_pair_that_is_written_the_other_way_round_is_read_the_other_way_round(
     assert content.standing({**row(NAMES[1], 0.5), "negative_transfer": None}, found) == "behind by 30.0 points"
 
 
+def test_one_that_is_really_ahead_on_test_is_not_called_behind():
+    found = evaluation()
+    found["pairs"][0] |= {"difference": -0.3}
+    assert content.standing({**row(NAMES[1], 0.5), "negative_transfer": None}, found) == "ahead by 30.0 points"
+
+
+def test_metrics_have_names_that_mlflow_takes():
+    from mlflow.utils.validation import _validate_metric_name
+
+    entry = {**row("dan", 0.8), "other_tasks": {"has wings? (y/n)": 0.75}}
+    found = content.scores(entry)
+    assert found["test_accuracy_has wings_ _y/n_"] == 0.75
+    for name in found:
+        _validate_metric_name(name)
+
+
 def test_scores_leave_out_what_is_not_known_and_flags():
     entry = row("dan", 0.8)
     entry["test"]["seed_std"] = None

@@ -28,7 +28,7 @@ def _card(bundle: dict | None = None, found: dict | None = None) -> str:
         "- log loss: 0.400; validation 0.400",  # calibrated, as it answers
         "a temperature of 1.5 (label, fitted on 4 val images)",
         "The calibration error was 0.100 without it and is 0.050 with it.",
-        "- Its lead over 1 of the 1 others is real",
+        "- Its lead over the other one is real",
         f"- `{FAILED}` failed in training: {REASON}",
         "- class `a`: 75.0% of 4 found (30.0% to 95.0%)",
         "- images with camera `old`: 50.0% of 4 right (20.0% to 80.0%)",
@@ -81,3 +81,21 @@ def test_the_card_is_never_longer_than_mlflow_keeps():
     found = evaluation()
     found["failed"] = [{"strategy": f"s{n}", "reason": "x" * 1000} for n in range(200)]
     assert len(_card(found=found)) <= model_card.LIMIT
+
+
+def test_one_that_validation_chose_may_be_behind_on_test():
+    found = evaluation()
+    found["pairs"][0] |= {"difference": -0.3, "low": -0.5, "high": -0.1}
+    card = _card(found=found)
+    assert "on the test images it is really behind `fine_tune`." in card
+    assert "Its lead over" not in card
+    found["pairs"][0] |= {"strategy": "fine_tune", "over": "dan", "difference": 0.3, "low": 0.1, "high": 0.5}
+    assert _card(found=found) == card
+
+
+def test_a_threshold_that_no_test_image_reaches_and_no_commit_are_said_so():
+    step = {"coverage": 0.5, "threshold": 0.99, "test_coverage": 0.0, "test_accuracy": None}
+    facts = bundle_facts()
+    card = _card({**facts, "abstain": [step], "lineage": {**facts["lineage"], "git_commit": None}})
+    assert "- from 0.990: no test image answered" in card
+    assert "- not made in a git repository, seed 1" in card
