@@ -49,7 +49,7 @@ def row(name: str, accuracy: float) -> dict:
         "oracle": {"seed": 1, "is_chosen": True, "test_accuracy": 0.5},
         "other_tasks": {"loops": 0.75},
         "unseen": None,
-        "negative_transfer": {"over": "source_only", "difference": -0.1} if name == NAMES[1] else None,
+        "negative_transfer": {"over": "source_only", "difference": -0.1, "real": True} if name == NAMES[1] else None,
         "parameters": 1000,
         "weights_sha256": f"weights of {name}",
         "per_class": [

@@ -24,6 +24,9 @@ def verdict(comparison: Comparison, seeds: int, transfer: Mapping) -> str:
     tied = [name for name in comparison.ranked[1:] if comparison.tied_with_first(name) and {chosen, name} != told_apart]
     if tied:
         first += f", but cannot be told apart from {_listed(tied)}"
+    ahead = [name for name in comparison.ranked[1:] if _is_ahead(comparison.pair(name, chosen))]
+    if ahead:
+        first += f"; {_listed(ahead)}, which validation ranked lower, did better on the test images"
     return f"{first}. {transfer['sentence']}"
 
 
@@ -61,6 +64,10 @@ def transfer(comparison: Comparison, kinds: Mapping[str, str], failed: Mapping[s
         "over": baseline,
         **{key: pair[key] for key in ("difference", "low", "high", "p")},
     }
+
+
+def _is_ahead(pair: Mapping) -> bool:
+    return pair["real"] and pair["difference"] > 0
 
 
 def _sentence(finding: str, pair: Mapping, is_chosen: bool) -> str:

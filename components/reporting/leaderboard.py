@@ -35,7 +35,7 @@ def rows(
             "size_mib": speeds.get(row["strategy"], {}).get("size_mib", sizes.get(row["strategy"])),
             "parameters": row["parameters"],
             "seeds": row["seeds"],
-            "negative_transfer": row["negative_transfer"] is not None,
+            "negative_transfer": row["negative_transfer"] is not None and row["negative_transfer"]["real"],
             "chosen": row["strategy"] == evaluation["chosen"],
         }
         for row in evaluation["strategies"]

@@ -38,7 +38,6 @@ def render(evidence: Evidence) -> str:
         contents=CONTENTS,
         evaluation=evidence.evaluation,
         leaderboard=evidence.leaderboard,
-        rows={row["strategy"]: row for row in evidence.evaluation["strategies"]},
         benchmark=evidence.benchmark,
         bundle=evidence.bundle,
         audit=evidence.audit,

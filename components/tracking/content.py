@@ -100,7 +100,7 @@ def strategy(
             "verdict": verdict,
             "chosen": _word(row["strategy"] == evaluation["chosen"]),
             "tied_with_first": _word(row["tied_with_first"]),
-            "negative_transfer": _word(row["negative_transfer"] is not None),
+            "negative_transfer": _word(_harmed(row)),
             "best_seed": str(facts["best_seed"]),
             "seed_chosen_by": row["chosen_by"],
             "weights_sha256": facts["weights_sha256"],
@@ -150,7 +150,7 @@ def standing(row: Mapping, evaluation: Mapping) -> str:
             if {pair["strategy"], pair["over"]} == {evaluation["chosen"], row["strategy"]}
         )
         words = f"behind by {100 * behind:.1f} points" if behind > 0 else f"ahead by {-100 * behind:.1f} points"
-    return words + ("; negative transfer" if row["negative_transfer"] else "")
+    return words + ("; negative transfer" if _harmed(row) else "")
 
 
 def scores(row: Mapping) -> dict[str, float]:
@@ -263,6 +263,11 @@ def _ahead(entry: Mapping, *first: str) -> dict[str, Any]:
 
 def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _harmed(row: Mapping) -> bool:
+    """Whether negative transfer is more than chance."""
+    return row["negative_transfer"] is not None and row["negative_transfer"]["real"]
 
 
 def _word(value: bool) -> str:

@@ -140,3 +140,12 @@ def test_the_sentences_do_not_contradict_each_other():
     assert "cannot be told apart from lora. Transfer helps" in _verdict(comparison)
     unclear = _comparison(["dan", "lora", "from_scratch"], _pair("dan", "lora"), _pair("dan", "from_scratch"))
     assert "cannot be told apart from lora and from_scratch. There is no evidence" in _verdict(unclear)
+
+
+def test_one_that_is_really_better_on_test_than_the_chosen_is_named():
+    better = _pair("dan", "mcc", -0.06, -0.02, 0.001, real=True)
+    worse = _pair("dan", "lora", 0.02, 0.06, 0.001, real=True)
+    comparison = _comparison(["dan", "lora", "mcc", "from_scratch"], better, worse)
+    text = verdict(comparison, 3, _transfer(comparison))
+    assert "; mcc, which validation ranked lower, did better on the test images. " in text
+    assert "lora" not in text

@@ -14,7 +14,8 @@ from components.tracking import content
         ({"strategy": NAMES[0]}, "chosen"),
         ({}, "behind by 30.0 points"),
         ({"tied_with_first": True}, "tie with the first"),
-        ({"negative_transfer": {"difference": -0.1}}, "behind by 30.0 points; negative transfer"),
+        ({"negative_transfer": {"difference": -0.1, "real": True}}, "behind by 30.0 points; negative transfer"),
+        ({"negative_transfer": {"difference": -0.1, "real": False}}, "behind by 30.0 points"),
     ],
 )
 def test_where_a_strategy_stands(change, expected):
