@@ -13,7 +13,7 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "reports/index.html"
 FOLDER = ROOT / "docs/pictures"
-WIDTH = 1200  # pixels
+WIDTH, MARGIN = 1200, 12  # pixels
 PARTS = {"leaderboard": ("verdict", "leaderboard"), "features": ("features", "features")}
 """Picture -> the first and the last section in it."""
 
@@ -30,7 +30,8 @@ def main() -> None:
         for name, (first, last) in PARTS.items():
             top, bottom = (page.locator(f"#{part}").bounding_box() for part in (first, last))
             assert top and bottom, f"the report has no section {first} or {last}"
-            clip = {"x": 0, "y": top["y"], "width": WIDTH, "height": bottom["y"] + bottom["height"] - top["y"]}
+            start, end = top["y"] - MARGIN, bottom["y"] + bottom["height"]
+            clip = {"x": 0, "y": start, "width": WIDTH, "height": end - start}
             page.screenshot(path=FOLDER / f"{name}.png", clip=clip, full_page=True)
         browser.close()
 
