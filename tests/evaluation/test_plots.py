@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 
 import pytest
-from tracked_support import evaluation, history
 
 from components import jsonfile, paths
 from components.evaluation import plots
+from tracked_support import evaluation, history
 
 
 @pytest.fixture

@@ -6,20 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from components.data.streams import Streams
 from components.explanation.features import features
 from components.strategies import catalogue
 
 
 @pytest.mark.parametrize("name", list(catalogue.STRATEGIES))
-def test_features_of_every_strategy(name, toy, toy_tasks, make_strategy):
-    torch.manual_seed(0)
-    strategy = make_strategy(name).eval()
-    data = toy_tasks if catalogue.STRATEGIES[name].tasks == "all" else toy
-    streams = Streams(data, strategy.backbone.preprocess, batch_size=10, augment="none", seed=0, draw=strategy.sampling)
-    with torch.no_grad():
-        strategy.begin(streams)
-        strategy.finish(streams)
+def test_features_of_every_strategy(name, ready):
+    strategy, streams = ready(name)
     image = torch.cat([batch.image for batch in streams.split("test")])
     found = features(strategy, image.split(10))
     assert found.shape == (32, 16)

@@ -15,7 +15,6 @@ from components.backbones.build import build
 from components.backbones.catalogue import BACKBONES
 from components.backbones.small_resnet import SmallResNet
 from components.backbones.torchvision_models import TorchvisionBackbone
-from components.data.streams import Streams
 from components.explanation.grad_cam import GRAD_CAM, INPUT_GRADIENT, ON_TOKENS, grad_cam, heat_maps
 from components.strategies import catalogue
 from components.strategies.base import Classifier
@@ -81,14 +80,9 @@ def test_cudnn_s_settings_stay_as_they_were_chosen(monkeypatch):
 
 
 @pytest.mark.parametrize("name", list(catalogue.STRATEGIES))
-def test_every_strategy_s_answers_are_explained(name, toy, toy_tasks, make_strategy):
-    torch.manual_seed(0)
-    strategy = make_strategy(name).eval()
-    data = toy_tasks if catalogue.STRATEGIES[name].tasks == "all" else toy
-    streams = Streams(data, strategy.backbone.preprocess, batch_size=32, augment="none", seed=0, draw=strategy.sampling)
+def test_every_strategy_s_answers_are_explained(name, ready):
+    strategy, streams = ready(name)
     with torch.no_grad():
-        strategy.begin(streams)
-        strategy.finish(streams)
         image = next(streams.split("test")).image[:4]
         answers = next(iter(strategy(image).values())).argmax(1)
     before = {key: value.clone() for key, value in strategy.state_dict().items()}

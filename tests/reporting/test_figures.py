@@ -6,9 +6,9 @@ import io
 
 import pytest
 from matplotlib.figure import Figure
-from tracked_support import FAILED, evaluation, history, row
 
 from components.reporting import figures
+from tracked_support import FAILED, evaluation, history, row
 
 
 def _axes(draw, *arguments):

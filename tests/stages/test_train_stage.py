@@ -1,74 +1,27 @@
-"""pretrain, train, evaluate and export in a toy workspace: what they write is what the next one and a person read."""
+"""pretrain, train and evaluate in a toy workspace: what they write is what the next one and a person read."""
 
 from __future__ import annotations
 
-import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
-import yaml
 
 from components import jsonfile, lineage, paths, tensorfile
 from components.data import prepared
-from components.deployment import bundle
 from components.errors import DataError, ParamsError
 from components.evaluation import metrics
-from components.inference.predictor import Predictor
 from components.stages.evaluate import evaluate
 from components.stages.pretrain import pretrain
 from components.stages.train import train
 from components.training.predict import predict
 from components.training.restore import restore
+from stage_support import SEEDS, STRATEGIES, write_params
 
-STRATEGIES = {
-    "linear_probe": {"l2": [0.01, 1.0]},
-    "gentle": {"strategy": "fine_tune", "body_lr_factor": 0.5, "recipe": {"steps": 6}},
-    "from_scratch": {},
-}
-SEEDS = [0, 1]
 FEW_SHOT = {"episodes_from": "target", "n_way": 3, "k_shot": 2, "n_query": 2}
 TOO_FAST = {"fine_tune": {"recipe": {"lr": 1e30}}, "distillation": {}}
-
-
-def _params(folder: Path, **changes) -> None:
-    content = {
-        "data": {"target": {"folder": "raw/target"}, "source": {"folder": "raw/source"}},
-        "prepare": {"size": 16},
-        "pretrain": {"steps": 8, "batch_size": 16, "log_every": 4},
-        "train": {"steps": 8, "batch_size": 16, "log_every": 4, "evaluate_every": 4, "seeds": SEEDS},
-        "compute": {"device": "cpu", "precision": "fp32", "threads": 1},
-        "evaluate": {"resamples": 100},
-        "students": [],
-        "strategies": STRATEGIES,
-    }
-    content |= changes
-    content.setdefault("compare", [name for name in content["strategies"] if name not in content["students"]])
-    (folder / "params.yaml").write_text(yaml.safe_dump(content))
-
-
-@pytest.fixture(scope="module")
-def workspace(toy_folder, tmp_path_factory):
-    root = tmp_path_factory.mktemp("workspace")
-    shutil.copytree(toy_folder, root / paths.PREPARED)
-    _params(root)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        torch.set_num_threads(1)
-        pretrain()
-        for name in STRATEGIES:
-            train(name)
-        evaluate()
-    return root
-
-
-@pytest.fixture
-def inside(workspace, monkeypatch):
-    monkeypatch.chdir(workspace)
-    return workspace
 
 
 def test_pretrain_writes_weights_facts_history_and_time(inside):
@@ -173,7 +126,7 @@ def test_without_a_source_there_is_no_answer_for_it(fresh):
     lines = (folder / prepared.MANIFEST).read_text().splitlines()
     (folder / prepared.MANIFEST).write_text("\n".join(line for line in lines if ",source," not in line) + "\n")
     assert set(whole.domains) - set(prepared.read(folder).domains) == {"source"}
-    _params(fresh)
+    write_params(fresh)
     train("linear_probe")
     arrays = tensorfile.load(paths.MODELS / "linear_probe" / "predictions.safetensors")
     assert not [name for name in arrays if name.startswith("source")]
@@ -181,7 +134,7 @@ def test_without_a_source_there_is_no_answer_for_it(fresh):
 
 def test_few_shot_strategies_are_examined_with_the_same_tasks(fresh):
     other = {"strategy": "matching", **FEW_SHOT}
-    _params(
+    write_params(
         fresh,
         strategies={"prototypical": FEW_SHOT, "other": other, "again": other},
         train={"steps": 2, "batch_size": 16, "lr": 0.001, "seeds": SEEDS, "episodes": 200},
@@ -203,7 +156,7 @@ def test_few_shot_strategies_are_examined_with_the_same_tasks(fresh):
 
 
 def test_tasks_that_the_test_images_cannot_fill_are_left_out_and_said_so(fresh, capsys):
-    _params(
+    write_params(
         fresh,
         strategies={"prototypical": {**FEW_SHOT, "k_shot": 7}},  # 7 + 2 images, but a class has 8 in the test part
         train={"steps": 2, "batch_size": 16, "seeds": [0]},
@@ -221,7 +174,7 @@ def test_others_are_not_examined_with_tasks(inside):
 
 
 def test_a_training_that_diverges_is_written_down_and_so_is_its_student(fresh, capsys):
-    _params(
+    write_params(
         fresh,
         strategies=TOO_FAST,
         compare=["fine_tune"],
@@ -262,7 +215,7 @@ def test_what_no_random_number_is_in_is_trained_once(fresh, monkeypatch):
         return train_once(*arguments, seed=seed, **options)
 
     monkeypatch.setattr(stage, "train_once", counted)
-    _params(fresh, strategies={"linear_probe": {}, "knn_probe": {}, "from_scratch": {"recipe": {"steps": 1}}})
+    write_params(fresh, strategies={"linear_probe": {}, "knn_probe": {}, "from_scratch": {"recipe": {"steps": 1}}})
     for name, expected in {"linear_probe": [0], "knn_probe": [0], "from_scratch": [0, 1]}.items():
         train(name)
         assert seeds == expected
@@ -286,7 +239,7 @@ def test_pretrained_weights_are_where_training_starts(inside, tmp_path, monkeypa
     """Without a step at all the backbone is still the pretrained one."""
     for name in (paths.PREPARED, paths.PRETRAINED):
         shutil.copytree(name, tmp_path / name)
-    _params(tmp_path, strategies={"linear_probe": {}, "from_scratch": {}})
+    write_params(tmp_path, strategies={"linear_probe": {}, "from_scratch": {}})
     monkeypatch.chdir(tmp_path)
     train("linear_probe")
     start = tensorfile.load(paths.PRETRAINED / "backbone.safetensors")
@@ -309,7 +262,7 @@ def test_no_checkpoint_is_left_over(inside):
 
 
 def test_training_needs_what_comes_before_it(tmp_path, monkeypatch, toy_folder):
-    _params(tmp_path)
+    write_params(tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError):
         train("gentle")
@@ -362,63 +315,6 @@ def test_restore_refuses_parts_that_do_not_belong_together(inside, tmp_path):
         restore(tmp_path / "model")
 
 
-@pytest.fixture(scope="module")
-def exported_workspace(workspace, tmp_path_factory):
-    """The images of the toy as files, since export answers from files; then export."""
-    from PIL import Image
-
-    from components.stages.export import export
-
-    root = tmp_path_factory.mktemp("exported")
-    shutil.copytree(workspace, root, dirs_exist_ok=True)
-    target = prepared.read(root / paths.PREPARED).target
-    for path, pixels in zip(target.paths, target.pixels, strict=True):
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(root / path)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        export()
-    return root
-
-
-def test_export_writes_a_bundle_that_answers_like_the_chosen_strategy(exported_workspace, monkeypatch):
-    monkeypatch.chdir(exported_workspace)
-    facts = bundle.read(paths.BUNDLE)
-    chosen = jsonfile.read(paths.EVALUATION)["chosen"]
-    model = jsonfile.read(paths.MODELS / chosen / "model.json")
-    assert facts["strategy"] == chosen
-    assert facts["lineage"]["weights_sha256"] == model["weights_sha256"]
-    assert facts["lineage"]["data_sha256"] == model["data_sha256"]
-    assert facts["lineage"]["seed"] == model["best_seed"]
-    assert facts["parity"]["fp32"]["agreement"] >= 0.999
-    assert facts["parity"]["fp32"]["images"] == 32
-    predictor = Predictor(paths.BUNDLE, provider="cpu")
-    target = prepared.read(paths.PREPARED).target
-    rows = target.rows("test", labelled=True)
-    arrays = tensorfile.load(paths.MODELS / chosen / "predictions.safetensors")
-    expected = arrays["test/label/logits"][SEEDS.index(model["best_seed"])]
-    found = predictor.logits([Path(target.paths[row]) for row in rows])["label"]
-    np.testing.assert_allclose(found * facts["temperature"]["label"], expected, rtol=1e-3, atol=1e-3)
-    assert json.dumps(facts["metrics"]["test"])  # the file alone says how good it is
-
-
-def test_export_leaves_no_bundle_where_parity_fails(exported_workspace, tmp_path, monkeypatch):
-    from components.errors import ParityError
-    from components.stages.export import export
-
-    root = tmp_path / "refused"
-    shutil.copytree(exported_workspace, root)
-    monkeypatch.chdir(root)
-    chosen = jsonfile.read(paths.EVALUATION)["chosen"]
-    path = paths.MODELS / chosen / "predictions.safetensors"
-    arrays = tensorfile.load(path)
-    arrays["val/label/logits"] = arrays["val/label/logits"] + 1.0
-    tensorfile.save(path, arrays)
-    with pytest.raises(ParityError, match="logits differ"):
-        export()
-    assert not paths.BUNDLE.exists()
-
-
 def test_named_weights_bring_their_own_preprocessing(tmp_path, monkeypatch):
     """mobilenet_v2's first weights were made for another resize than its second, which torchvision prefers."""
     monkeypatch.chdir(tmp_path)
@@ -429,7 +325,7 @@ def test_named_weights_bring_their_own_preprocessing(tmp_path, monkeypatch):
     torch.save(torchvision.models.mobilenet_v2(weights=None).state_dict(), cached)
     resize = entry.transforms().resize_size[0]
     assert resize == 256
-    _params(
+    write_params(
         tmp_path,
         data={"target": {"folder": "x"}},
         prepare={"size": resize},

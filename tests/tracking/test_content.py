@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tracked_support import NAMES, evaluation, model, row
 
 from components.tracking import content
+from tracked_support import NAMES, evaluation, model, row
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tracked_support import FAILED, NAMES, PARAMS, REASON, bundle_facts, serving, workspace
 
 from components import jsonfile, paths
 from components.deployment import bundle
 from components.tracking import registry, store, sync
+from tracked_support import FAILED, NAMES, PARAMS, REASON, bundle_facts, serving, workspace
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tracked_support import FAILED, REASON, bundle_facts, evaluation, model
 
 from components.tracking import model_card
+from tracked_support import FAILED, REASON, bundle_facts, evaluation, model
 
 
 def _card(bundle: dict | None = None, found: dict | None = None) -> str:

@@ -1,0 +1,35 @@
+"""A toy workspace in which everything up to `evaluate` has run."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from components import paths
+from components.stages.evaluate import evaluate
+from components.stages.pretrain import pretrain
+from components.stages.train import train
+from stage_support import STRATEGIES, write_params
+
+
+@pytest.fixture(scope="session")
+def trained_workspace(toy_folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("workspace")
+    shutil.copytree(toy_folder, root / paths.PREPARED)
+    write_params(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        torch.set_num_threads(1)
+        pretrain()
+        for name in STRATEGIES:
+            train(name)
+        evaluate()
+    return root
+
+
+@pytest.fixture
+def inside(trained_workspace, monkeypatch):
+    monkeypatch.chdir(trained_workspace)
+    return trained_workspace
