@@ -90,7 +90,7 @@ def test_classes_with_fewer_images_than_folds_do_not_end_it(digits):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_planted_errors_in_the_digits_are_found(seed, digits):
-    """The goal of the issue: recall of at least 0.6 at a precision of at least 0.5, with 5 % of the labels wrong."""
+    """Recall of at least 0.6 at a precision of at least 0.5, with 5 % of the labels wrong."""
     features, labels = digits
     rng = np.random.default_rng(seed)
     planted = rng.permutation(len(labels))[: round(0.05 * len(labels))]
