@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from components import jsonfile, paths
 from components.errors import GraftError, MachineError
+from graft.commands.predict import predict
 
 app = typer.Typer(
     help="Moves a pretrained vision model onto your images, compares the ways honestly, ships the winner as ONNX.",
@@ -23,6 +23,9 @@ app = typer.Typer(
 )
 out = Console(highlight=False)
 WIDTH = 100  # of tables where the terminal's width is unknown
+
+
+app.command()(predict)
 
 
 @app.callback()
@@ -73,28 +76,6 @@ def status() -> None:
     grid.add_row("promote", "to run" if waiting else "up to date")
     out.print(grid)
     _show_champion(out)
-
-
-@app.command()
-def predict(
-    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with all probabilities.")] = False,
-    bundle: Annotated[Path, typer.Option(help="A bundle or an .onnx file.")] = paths.CHAMPION,
-    provider: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-) -> None:
-    """Classify images with the champion."""
-    from components.inference.predictor import Predictor
-
-    if bundle == paths.CHAMPION and not bundle.exists():
-        raise GraftError(f"there is no champion at {bundle}: make one with `graft run`, or give --bundle")
-    predictor = Predictor(bundle, provider=provider)
-    width = max(len(str(image)) for image in images)
-    for image, answer in zip(images, predictor.predict(images), strict=True):
-        if as_json:
-            record = {"image": str(image), "class": answer.class_name, "probability": answer.probability}
-            print(json.dumps({**record, "probabilities": answer.probabilities}, ensure_ascii=False), flush=True)
-        else:
-            print(f"{image!s:<{width}}  {answer.class_name}  {answer.probability:.1%}", flush=True)
 
 
 @app.command()

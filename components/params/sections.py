@@ -224,30 +224,65 @@ class ExplainParams(Section):
 
 @dataclass(frozen=True)
 class ExportParams(Section):
-    """`min_agreement`: share of validation images whose decision must be the same in torch and ONNX;
-    `logit_tolerance`: largest allowed difference of a logit; `near_tie`: two classes closer than this in
-    probability may swap places."""
+    """What an exported model must keep to be admitted.
+
+    fp32, against torch: `min_agreement`, the share of validation images whose decision must be the same;
+    `logit_tolerance`, the largest allowed difference of a logit; `near_tie`: two classes closer than this in
+    probability may swap places; `pixel_tolerance`: grey levels (of 255) by which the graph's own resizing may differ
+    from training's.
+
+    `precisions`: what is tried beside fp32. Against their parent: `min_precision_agreement` as above,
+    `max_accuracy_loss` and `max_class_loss`, shares of validation images. `calibrators`: how int8's ranges are found,
+    tried in this order until one is admitted, on `calibration_images` of the training images.
+
+    `features`: whether the graph gives them too; `coverage`: the share of images to answer by oneself, whose
+    threshold (see `evaluate.coverages`) the model carries.
+    """
 
     min_agreement: float = 0.999
     logit_tolerance: float = 1e-3
     near_tie: float = 1e-3
+    pixel_tolerance: float = 1.5
+    precisions: tuple[Literal["int8", "fp16"], ...] = ("int8", "fp16")
+    min_precision_agreement: float = 0.995
+    max_accuracy_loss: float = 0.005
+    max_class_loss: float = 0.02
+    calibrators: tuple[Literal["minmax", "percentile", "entropy"], ...] = ("minmax", "percentile", "entropy")
+    calibration_images: int = 256
+    features: bool = True
+    coverage: float = 0.95
 
     def __post_init__(self) -> None:
-        _require(0 < self.min_agreement <= 1, f"min_agreement is {self.min_agreement}, but must lie in (0, 1]")
-        _require(self.logit_tolerance > 0, f"logit_tolerance is {self.logit_tolerance}, but must be positive")
+        for name in ("min_agreement", "min_precision_agreement", "coverage"):
+            _require(0 < getattr(self, name) <= 1, f"{name} is {getattr(self, name)}, but must lie in (0, 1]")
+        for name in ("logit_tolerance", "pixel_tolerance"):
+            _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}, but must be positive")
+        for name in ("near_tie", "max_accuracy_loss", "max_class_loss"):
+            _require(0 <= getattr(self, name) < 1, f"{name} is {getattr(self, name)}, but must be in [0, 1)")
+        for name in ("precisions", "calibrators"):
+            values = getattr(self, name)
+            _require(len(set(values)) == len(values), f"{name} {list(values)} repeat")
+        _require(len(self.calibrators) > 0, "calibrators is empty, but int8 needs at least one")
+        _require(self.calibration_images >= 1, f"calibration_images is {self.calibration_images}, but must be positive")
 
 
 @dataclass(frozen=True)
 class BenchmarkParams(Section):
-    """`batch_sizes` to time; `seconds` spent on each; `providers`: cpu, cuda, or auto for all that this machine has."""
+    """`batch_sizes` to time; `seconds` spent on each; `providers`: cpu, openvino, cuda, tensorrt, or auto for all that
+    this machine has; `min_speed_up`: how many times as fast as fp32 on the same provider another precision must be to
+    be shipped; `torch_compile`: whether torch.compile stands in the table, which takes a minute to compile."""
 
     batch_sizes: tuple[int, ...] = (1, 32)
     seconds: float = 1.0
-    providers: tuple[Literal["auto", "cpu", "cuda"], ...] = ("auto",)
+    providers: tuple[Literal["auto", "cpu", "openvino", "cuda", "tensorrt"], ...] = ("auto",)
+    min_speed_up: float = 1.05
+    torch_compile: bool = False
 
     def __post_init__(self) -> None:
         _require(len(self.batch_sizes) > 0 and min(self.batch_sizes) >= 1, "batch_sizes must be positive numbers")
         _require(self.seconds > 0, f"seconds is {self.seconds}, but must be positive")
+        _require(len(self.providers) > 0, "providers is empty, but 'auto' or at least one is needed")
+        _require(self.min_speed_up >= 1, f"min_speed_up is {self.min_speed_up}, but must be at least 1")
 
 
 @dataclass(frozen=True)
