@@ -1,6 +1,7 @@
-# Two images out of one file:
+# Three images out of one file:
 #   docker build --target train   -t graft-train .     the whole pipeline; give it a GPU with `docker run --gpus all`
-#   docker build --target predict -t graft-predict .   answers requests: onnxruntime, no torch, not root
+#   docker build --target predict -t graft-predict .   classifies files: onnxruntime, no torch, not root
+#   docker build --target serve   -t graft-serve .     answers HTTP requests; docker run -p 127.0.0.1:8000:8000 graft-serve
 
 FROM python:3.11-slim AS base
 ENV PYTHONUNBUFFERED=1 \
@@ -35,3 +36,18 @@ RUN pip install --no-cache-dir --constraint requirements.lock . \
 COPY models/champion models/champion
 USER graft
 ENTRYPOINT ["graft", "predict"]
+
+FROM base AS serve
+COPY components components
+COPY flows flows
+COPY graft graft
+RUN pip install --no-cache-dir --constraint requirements.lock ".[serve]" \
+    && useradd --create-home --uid 1000 graft
+COPY models/champion models/champion
+USER graft
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
+# Inside the container every address, or nothing outside it could ask; what reaches it is for `docker run -p` to say.
+# More arguments may follow: docker run … graft-serve --precision int8
+ENTRYPOINT ["graft", "serve", "--host", "0.0.0.0", "--port", "8000"]

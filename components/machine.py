@@ -3,6 +3,7 @@ GPU)."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 from pathlib import Path
@@ -36,6 +37,7 @@ def gpus() -> list[Gpu]:
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     try:
+        ctypes.CDLL("libnvidia-ml.so.1")  # the driver's: where it is missing, importing pynvml would be time lost
         import pynvml
 
         pynvml.nvmlInit()

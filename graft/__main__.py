@@ -1,5 +1,5 @@
 """`python -m graft` is `graft`."""
 
-from graft.cli import main
+from graft.main import main
 
 main()

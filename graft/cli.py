@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from components import jsonfile, paths
-from components.errors import GraftError, MachineError
-from graft.commands.predict import predict
+from graft.commands.benchmark import benchmark, tune
+from graft.commands.export import export
+from graft.commands.serve import serve
 
 app = typer.Typer(
     help="Moves a pretrained vision model onto your images, compares the ways honestly, ships the winner as ONNX.",
@@ -25,7 +25,18 @@ out = Console(highlight=False)
 WIDTH = 100  # of tables where the terminal's width is unknown
 
 
-app.command()(predict)
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def predict(context: typer.Context) -> None:
+    """Classify images with the champion."""
+    from graft.commands.predict import predict as command
+
+    raise typer.Exit(command(context.args))
+
+
+app.command()(benchmark)
+app.command()(tune)
+app.command()(export)
+app.command()(serve)
 
 
 @app.callback()
@@ -171,26 +182,3 @@ def _show_champion(console: Console) -> None:
     console.print(
         f"Champion: {strategy}. Last decision: {last['decision']} version {last['version']}, {last['reason']}."
     )
-
-
-def main() -> None:
-    """The console script: one line for an error that a message explains, a traceback for one that it does not."""
-    try:
-        app()
-    except GraftError as error:
-        if os.environ.get("GRAFT_DEBUG"):
-            raise
-        print(f"graft: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except ModuleNotFoundError as error:
-        # `pip install graft` brings what `graft predict` needs; the other commands want the rest of it.
-        if os.environ.get("GRAFT_DEBUG") or (error.name or "").partition(".")[0] in ("components", "flows", "graft"):
-            raise
-        print(f"graft: this needs the package {error.name!r}: install graft[pipeline]", file=sys.stderr)
-        sys.exit(MachineError.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()

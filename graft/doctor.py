@@ -10,10 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from components import machine
 from components.errors import GraftError
 
-PACKAGES = ("torch", "torchvision", "onnx", "onnxruntime-gpu", "onnxruntime", "prefect", "mlflow", "dvc")
+PACKAGES = ("torch", "torchvision", "onnx", "onnxruntime-gpu", "onnxruntime", "openvino", "prefect", "mlflow", "dvc")
 BROKEN = {
     # Found by bisection: with these, Prefect 3.8 does not start, or its schedules never run.
     "fastapi": ((0, 151), "keeps Prefect 3.8 from starting"),
@@ -49,7 +51,7 @@ def examine(root: Path) -> list[Finding]:
     findings.append(Finding(None, "GPU", ", ".join(gpu.name for gpu in gpus) or "none found by the driver"))
     if importlib.util.find_spec("torch"):
         findings.append(_torch(bool(gpus)))
-    findings += [_provider("cpu"), *([_provider("cuda")] if gpus else [])]
+    findings += _providers(bool(gpus))
     findings.append(_writable(root))
     free = shutil.disk_usage(root).free / 2**30
     findings.append(Finding(free > SPACE_GIB, "free space", f"{free:.0f} GiB"))
@@ -75,11 +77,23 @@ def _torch(has_gpu: bool) -> Finding:
     return Finding(False if has_gpu else None, "torch on GPU", "no usable GPU")
 
 
+def _providers(has_gpu: bool) -> list[Finding]:
+    """What a model can run on here. Without a GPU it is no fault that CUDA does not load, but it is said why: in a
+    container that was started without access to its GPU this is how it shows."""
+    from components.inference.providers import missing, present
+
+    findings = [_provider(name) for name in present()]
+    lacks = missing("cuda")
+    if not has_gpu and lacks:
+        findings.append(Finding(None, "runs on cuda", f"no: {lacks}"))
+    return findings
+
+
 def _provider(provider: str) -> Finding:
-    """Whether onnxruntime answers from this provider: a session is made, since a list of names proves nothing."""
+    """Whether a model is answered by this provider: a session is made, since a list of names proves nothing."""
     from components.inference.session import open_session
 
-    what = f"onnxruntime on {provider}"
+    what = f"runs on {provider}"
     if not importlib.util.find_spec("onnx"):
         return Finding(None, what, "not tried: the onnx package is not installed")
     from onnx import TensorProto, helper
@@ -89,9 +103,10 @@ def _provider(provider: str) -> Finding:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     try:
         session = open_session(model.SerializeToString(), provider)
+        answer = session.run({"x": np.array([-1], np.float32)})["y"]
     except GraftError as error:
         return Finding(False, what, str(error))
-    return Finding(True, what, session.get_providers()[0])
+    return Finding(bool(answer == 0), what, "yes" if answer == 0 else f"yes, but max(-1, 0) is {answer[0]} there")
 
 
 def _writable(root: Path) -> Finding:

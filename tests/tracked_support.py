@@ -138,8 +138,34 @@ def bundle_facts() -> dict:
         "lineage": {"git_commit": "c0ffee", "data_sha256": "d" * 64, "params_sha256": "e" * 64,
                     "weights_sha256": "f" * 64, "seed": 1, "versions": {"python": "3.11.7", "torch": "2.15.0"}},
         "parity": {"fp32": {"images": 4, "agreement": 1.0, "max_logit_difference": 1e-6}},
+        "admission": {
+            "fp32@cpu": {"admitted": True, "reason": "100.00% of 4 decisions agree", "agreement": 1.0},
+            "int8@cpu": {"admitted": False, "reason": "75.00% of 4 decisions agree", "agreement": 0.75},
+        },
         "models": {},
     }  # fmt: skip
+
+
+def benchmark() -> dict:
+    """reports/benchmark.json."""
+    row = {
+        "route": "fp32@cpu", "precision": "fp32", "provider": "cpu", "batch_size": 1, "from": "arrays",
+        "latency_ms": 2.0, "latency_p95_ms": 3.0, "latency_p99_ms": 4.0, "images_per_s": 500.0, "cpu_ms_per_image": 1.9,
+        "clock": "cpu", "size_mib": 1.5, "peak_mib": 70.0, "cold_start_s": 0.3,
+        "over_torch": {"ratio": 2.5, "low": 2.4, "high": 2.6},
+    }  # fmt: skip
+    return {
+        "strategy": NAMES[0],
+        "bundle": "f" * 64,
+        "machine": "2 cores of a CPU",
+        "threads": 1,
+        "measurements": [row, {**row, "from": "files", "images_per_s": 400.0}],
+        "references": [],
+        "accuracy": {"fp32@cpu": 0.8},
+        "speed": {"fp32@cpu": {"admitted": True, "reason": "every precision on cpu is held against it"}},
+        "fastest": "fp32@cpu",
+        "strategies": {name: {"latency_ms": 3.0, "latency_p95_ms": 4.0, "size_mib": 1.2} for name in NAMES},
+    }
 
 
 def history(name: str) -> list[dict]:
@@ -165,14 +191,7 @@ def workspace(root: Path) -> Path:
         jsonfile.write(root / paths.TIMINGS / f"{name}.json", {"train_time_s": 3.0, "seeds": 2})
     found = evaluation()
     jsonfile.write(root / paths.EVALUATION, found)
-    jsonfile.write(
-        root / paths.BENCHMARK,
-        {
-            "measurements": [{"precision": "fp32", "provider": "cpu", "batch_size": 1, "size_mib": 1.5,
-                              "latency_ms": 2.0, "images_per_s": 500.0}],
-            "strategies": {name: {"latency_ms": 3.0, "latency_p95_ms": 4.0, "size_mib": 1.2} for name in NAMES},
-        },
-    )  # fmt: skip
+    jsonfile.write(root / paths.BENCHMARK, benchmark())
     classes = {name: {"train": 9, "train_labelled": 5, "val": 2, "test": 4} for name in ("a", "b")}
     domain = {"images": 30, "classes": classes, "imbalance": 1.0, "sizes": []}
     jsonfile.write(root / paths.AUDIT, {"domains": {"target": domain, "source": domain}})

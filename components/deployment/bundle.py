@@ -1,36 +1,61 @@
 """A bundle: the folder that is deployed. `bundle.json` says what is in it, and the files are checked against that.
 
-bundle.json        classes, preprocessing, lineage, metrics, parity, and sha256 and size of every model file
-model.fp32.onnx    see `components.deployment.onnx_export`
+bundle.json              classes, preprocessing, lineage, metrics, parity, admission, and sha256 and size of every model
+model.fp32.onnx          see `components.deployment.onnx_export`; likewise int8, fp16, …
+model.fp32.onnx.data     the weights of a model over 2 GB, which no .onnx file can hold
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from components import jsonfile, lineage
-from components.errors import DataError
+from components.errors import DataError, choices
 
 FILE = "bundle.json"
+EXTERNAL = ".data"
+"""What the file of external weights is called, behind the name of the model that they belong to."""
 
 
-def write(folder: Path, models: dict[str, bytes], facts: dict) -> None:
-    """`models`: precision -> file content; `facts`: whatever else belongs into bundle.json."""
+def model_name(key: str) -> str:
+    """Name of a model file in a bundle: "fp32" -> "model.fp32.onnx"."""
+    return f"model.{key}.onnx"
+
+
+def write(folder: Path, models: Mapping[str, bytes | Path], facts: dict) -> None:
+    """`models`: key -> the file's content, or the file itself, which is copied with its external weights; `facts`:
+    whatever else belongs into bundle.json."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
-    for precision, content in models.items():
-        path = folder / f"model.{precision}.onnx"
-        path.write_bytes(content)
-        files[precision] = {"file": path.name, "sha256": lineage.file_digest(path), "bytes": len(content)}
+    for key, model in models.items():
+        path = folder / model_name(key)
+        if isinstance(model, bytes):
+            path.write_bytes(model)
+        else:
+            shutil.copyfile(model, path)
+            if _external(model).exists():
+                shutil.copyfile(_external(model), _external(path))
+        files[key] = _described(path)
+        if _external(path).exists():
+            files[key]["external"] = _described(_external(path))
     jsonfile.write(folder / FILE, {**facts, "models": files})
+
+
+def _external(path: Path) -> Path:
+    return path.with_name(path.name + EXTERNAL)
+
+
+def _described(path: Path) -> dict:
+    return {"file": path.name, "sha256": lineage.file_digest(path), "bytes": path.stat().st_size}
 
 
 def read(folder: Path) -> dict:
     """The facts of a bundle. Raises DataError when a model file is missing or is not the one that was admitted."""
     facts = jsonfile.read(folder / FILE)
     try:
-        files = {folder / entry["file"]: entry["sha256"] for entry in facts["models"].values()}
+        files = {folder / entry["file"]: entry["sha256"] for entry in _entries(facts["models"])}
         identity(facts)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder / FILE} does not describe a bundle ({type(error).__name__} {error})") from None
@@ -42,39 +67,72 @@ def read(folder: Path) -> dict:
     return facts
 
 
+def _entries(models: Mapping[str, dict]) -> list[dict]:
+    """What bundle.json says of every file: models, and the external weights of those that have any."""
+    return [entry for model in models.values() for entry in (model, model.get("external")) if entry]
+
+
 def identity(facts: dict) -> str:
     """What tells one bundle from another: what it answers. The commit that exported it does not count, so exporting the
-    same model again makes nothing new of it."""
+    same model again makes nothing new of it; nor does which of the admitted files a machine ships, since that depends
+    on their speed there."""
     answers = ("strategy", "classes", "preprocess")
     return lineage.digest(
         [
             *(facts[name] for name in answers),
             facts.get("temperature"),  # a bundle of version 0.2 has none
             facts["lineage"]["weights_sha256"],
-            sorted(facts["models"]),
+            _precisions(facts),
         ]
     )
 
 
-def install(source: Path, destination: Path) -> None:
+def _precisions(facts: dict) -> list[str]:
+    """Those that were admitted on some provider, and how int8's ranges were found, since its answers depend on it. A
+    bundle of version 0.3 has no `admission`, and admitted what it holds."""
+    if "admission" not in facts:
+        return sorted(facts["models"])
+    return sorted(
+        {
+            " ".join(filter(None, (route.partition("@")[0], verdict.get("calibrator"))))
+            for route, verdict in facts["admission"].items()
+            if verdict["admitted"]
+        }
+    )
+
+
+def install(source: Path, destination: Path, keep: Collection[str] | None = None) -> None:
     """Puts a verified copy of `source` in the place of `destination`, which until then stays whole.
 
-    Two renames swap the folders; a kill between them leaves the new one beside, and `recover` finishes the swap.
+    `keep`: keys of the model files that the copy has, by default all of them. Two renames swap the folders; a kill
+    between them leaves the new one beside, and `recover` finishes the swap. Raises DataError when `source` is no sound
+    bundle or has no such model.
     """
-    read(source)
+    facts = read(source)
+    models = _kept(facts["models"], keep, source)
     staged, old = _staged(destination), destination.with_name(f".{destination.name}.old")
     shutil.rmtree(staged, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
     unfinished = destination.with_name(f".{destination.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source, unfinished)
+    dropped = {entry["file"] for entry in _entries(facts["models"])} - {entry["file"] for entry in _entries(models)}
+    shutil.copytree(source, unfinished, ignore=shutil.ignore_patterns(*dropped))
+    if dropped:
+        jsonfile.write(unfinished / FILE, {**facts, "models": models})
     read(unfinished)
     unfinished.rename(staged)
     if destination.exists():
         destination.rename(old)
     staged.rename(destination)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _kept(models: dict[str, dict], keep: Collection[str] | None, source: Path) -> dict[str, dict]:
+    for key in keep or ():
+        if key not in models:
+            raise DataError(f"{source} has no model {key!r}; {choices(key, models)}")
+    return {key: entry for key, entry in models.items() if keep is None or key in keep}
 
 
 def recover(destination: Path) -> None:

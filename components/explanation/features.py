@@ -10,6 +10,7 @@ from torch import Tensor
 
 from components.backbones.base import Backbone
 from components.strategies.base import Classifier, Strategy
+from components.types import Outputs
 
 
 def networks(strategy: Strategy) -> list[Backbone]:
@@ -22,13 +23,17 @@ def networks(strategy: Strategy) -> list[Backbone]:
 def features(model: Strategy | Backbone, batches: Iterable[Tensor]) -> np.ndarray:
     """Images [B, 3, H, W] -> [N, D] float32: what a backbone gives; of a strategy, what decides the first task."""
     model.eval()
-    parts = [model(image) if isinstance(model, Backbone) else _deciding(model, image) for image in batches]
+    parts = [model(image) if isinstance(model, Backbone) else answer(model, image)[1] for image in batches]
     return torch.cat([part.float().flatten(1).cpu() for part in parts]).numpy()
 
 
-def _deciding(strategy: Strategy, image: Tensor) -> Tensor:
-    """What the head of the first task reads. Without such a head, what the network that is asked gives: the two differ
-    where networks exchange something on the way."""
+def answer(strategy: Strategy, image: Tensor) -> tuple[Outputs, Tensor]:
+    """What a strategy answers, and the features [B, D] float by which it decides the first task.
+
+    They are what that task's head reads. Without such a head, they are what the network gives that is asked; the two
+    differ where networks exchange something on the way. Of strategies with a network for each task, they are the first
+    task's.
+    """
     read: list[Tensor] = []
     given: list[Tensor] = []
     handles = [
@@ -39,8 +44,8 @@ def _deciding(strategy: Strategy, image: Tensor) -> Tensor:
         head = next(iter(strategy.heads.values()))
         handles.append(head.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0])))
     try:
-        strategy(image)
+        outputs = strategy(image)
     finally:
         for handle in handles:
             handle.remove()
-    return (read or given)[0]
+    return outputs, (read or given)[0].float().flatten(1)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup
 
-from components.reporting import charts, scatter
+from components.reporting import charts, routes, scatter
 from components.reporting.evidence import Evidence
 from components.reporting.page import Figure, milliseconds, p_value, percent, points
 
@@ -78,19 +79,17 @@ def tradeoff(evidence: Evidence) -> tuple[Figure, list[str]] | None:
     timed = [row for row in evidence.leaderboard if row["latency_ms"] is not None]
     if not timed:
         return None
-    test = evidence.chosen["test"]
     measured = [_point(row["strategy"], row["latency_ms"], row["test"], chosen=row["chosen"]) for row in timed]
-    bundles = [
-        _point(f"bundle, {entry['precision']} on {entry['provider']}", entry["latency_ms"], test, other=True)
-        for entry in evidence.benchmark["measurements"]
-        if entry["batch_size"] == 1
+    exported = routes.point(evidence, evidence.benchmark["fastest"])
+    bundles: list[dict[str, Any]] = [
+        {**exported, "name": f"exported, {exported['name']}", "chosen": False, "other": True}
     ]
     front = [measured[index]["name"] for index in scatter.pareto_front(measured)]
     title = "Test accuracy against the time for one image"
     unbeaten = f"any of {_listed(front)}" if len(front) > 1 else front[0]
     finding = (
         f"No strategy is both faster and better than {unbeaten}. Vertical bars are intervals of the accuracy, drawn "
-        "for these, the chosen one and the bundle."
+        "for these, the chosen one and the exported one."
     )
     chart, missing = scatter.tradeoff(
         [*measured, *bundles],
@@ -98,6 +97,7 @@ def tradeoff(evidence: Evidence) -> tuple[Figure, list[str]] | None:
         y_label="test accuracy",
         title=title,
         description=finding,
+        other="exported, its fastest route",
     )
     rows = [
         (
@@ -115,9 +115,9 @@ def tradeoff(evidence: Evidence) -> tuple[Figure, list[str]] | None:
     ), missing
 
 
-def _point(name: str, latency_ms: float, test: Mapping, *, chosen: bool = False, other: bool = False) -> dict:
+def _point(name: str, latency_ms: float, test: Mapping, *, chosen: bool) -> dict:
     bounds = {"low": test["low"], "high": test["high"]}
-    return {"name": name, "x": latency_ms, "y": test["accuracy"], **bounds, "chosen": chosen, "other": other}
+    return {"name": name, "x": latency_ms, "y": test["accuracy"], **bounds, "chosen": chosen, "other": False}
 
 
 def _listed(names: Sequence[str]) -> str:

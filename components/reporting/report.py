@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from components.reporting import competitors, data_evidence, histories, page, pictures, thumbnails, winner
+from components.reporting import (
+    competitors,
+    data_evidence,
+    histories,
+    page,
+    pictures,
+    routes,
+    thumbnails,
+    verdicts,
+    winner,
+)
 from components.reporting.evidence import Evidence
 
 FINDINGS = {
@@ -26,7 +36,8 @@ CONTENTS = {
     "training": "Learning curves",
     "features": "Features",
     "data": "Data",
-    "lineage": "Speed and lineage",
+    "routes": "Precisions and providers",
+    "lineage": "Lineage",
 }
 
 
@@ -45,7 +56,7 @@ def render(evidence: Evidence) -> str:
         chosen=chosen,
         classes=evidence.classes,
         finding=FINDINGS[evidence.evaluation["transfer"]["finding"]],
-        own_speed=own_speed(evidence.benchmark),
+        own_speed=verdicts.single(evidence.benchmark, evidence.benchmark["fastest"]),
         accuracy_bars=competitors.accuracy_bars(evidence.leaderboard),
         leads=competitors.leads(evidence.evaluation),
         all_pairs=competitors.all_pairs(evidence.evaluation),
@@ -64,13 +75,11 @@ def render(evidence: Evidence) -> str:
         near_duplicates=pictures.near_duplicates(evidence),
         near_duplicates_found=_count(evidence.audit["problems"], "near_duplicates"),
         suspects=pictures.suspects(evidence),
+        routes=routes.routes(evidence.benchmark, evidence.bundle),
+        routes_chart=routes.chart(evidence),
+        timed=routes.measurements(evidence.benchmark),
         smooth=max(evidence.pixels["target"].shape[1:3]) > thumbnails.SMALL,
     )
-
-
-def own_speed(benchmark: Mapping) -> Mapping:
-    """The bundle's measurement that stands for it: of one image, where that was measured."""
-    return next((row for row in benchmark["measurements"] if row["batch_size"] == 1), benchmark["measurements"][0])
 
 
 def _count(problems: Mapping, kind: str) -> int:

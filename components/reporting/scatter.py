@@ -65,12 +65,19 @@ def _overlap(a: Box, b: Box) -> bool:
 
 
 def tradeoff(
-    points: Sequence[Mapping], *, x_label: str, y_label: str, title: str, description: str
+    points: Sequence[Mapping],
+    *,
+    x_label: str,
+    y_label: str,
+    title: str,
+    description: str,
+    chosen: str = "chosen",
+    other: str,
 ) -> tuple[Markup, list[str]]:
     """Shares over positive costs (logarithmic) with the Pareto front; also returns the names for which was no room.
 
     A point has `name`, `x`, `y`, `low` and `high` (bounds of y), `chosen`, and `other` (True where it was measured in
-    another way, so that it is no part of the front).
+    another way, so that it is no part of the front). `chosen` and `other` are these kinds' names in the legend.
     """
     width, height = 900, 480
     mine = [index for index, point in enumerate(points) if not point["other"]]
@@ -82,10 +89,10 @@ def tradeoff(
     keys = [
         (f'<path class="mark c1" d="{mark(0, 0, 0, 4.5)}"/>', "on the front"),
         (f'<path class="mark pale" d="{mark(0, 0, 0)}"/>', "off the front"),
-        (f'<path class="ring" d="{mark(0, 0, 0, 7)}"/>', "chosen"),
+        (f'<path class="ring" d="{mark(0, 0, 0, 7)}"/>', chosen),
     ]
     if any(point["other"] for point in points):
-        keys.append((f'<path class="mark c2" d="{mark(0, 0, 3, 4.5)}"/>', "exported and measured by onnxruntime"))
+        keys.append((f'<path class="mark c2" d="{mark(0, 0, 3, 4.5)}"/>', other))
     body, _ = legend(keys, 8, 12, width)
     body += frame(x, y, x_label=x_label, y_label=y_label, x_text=number, y_text=per_cent)
     positions = [(x.at(point["x"]), y.at(point["y"])) for point in points]

@@ -1,83 +1,67 @@
-"""benchmark: latency, throughput and size of the bundle on every provider, and of every competitor in torch."""
+"""benchmark: time, memory and accuracy of the bundle's routes beside torch, and the latency of every competitor."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from components import jsonfile, machine, paths
+from components import jsonfile, paths
 from components import params as parameters
 from components.data import prepared
 from components.data.prepared import Prepared
 from components.data.streams import crop, normalise
-from components.deployment import bundle, timing
 from components.deployment.footprint import size_mib
-from components.inference.predictor import Predictor
-from components.inference.session import present, resolve
-from components.params import BenchmarkParams, Params
+from components.inference.speed import Plan
+from components.inference.speed_gate import clock
+from components.inference.timing import Clock, Sample, Variant, measure
+from components.params import Params
+from components.stages import measuring
 from components.stages.command import main, say
-from components.training.compute import choose
+from components.strategies.base import Strategy
+from components.training.compute import Compute, choose
 from components.training.restore import restore
 
-SHARE = 0.25
+SHARE = 0.1
 """Of `benchmark.seconds`, for each competitor: there may be dozens, and only how they compare is asked."""
+
+ONE_THREAD = ", CPU time of one thread"
 
 
 def benchmark() -> None:
-    """Times the bundle on real images; a provider asked for by name must load. Then all competitors by the same means,
-    since only one of them was exported."""
-    params = parameters.load(Path())
-    facts, data = bundle.read(paths.BUNDLE), prepared.read(paths.PREPARED)
-    measurements = _bundle(facts, data, params.benchmark)
-    strategies, device = _competitors(params, data)
+    """Times the bundle and its model in torch on real images; a provider asked for by name must load. All competitors
+    are timed too, in torch alone, since only one of them was exported."""
+    params, data = parameters.load(Path()), prepared.read(paths.PREPARED)
+    compute = choose(replace(params.compute, precision="fp32"))
+    strategies = _competitors(params, data, compute)
+    options = params.benchmark
+    strategy = jsonfile.read(paths.BUNDLE / "bundle.json")["strategy"]
+    found = measuring.measured(
+        paths.BUNDLE,
+        measuring.material(data),
+        Plan(options.batch_sizes, options.seconds, options.min_speed_up, compute.threads),
+        providers=options.providers,
+        trained=paths.MODELS / strategy,
+        torch_compile=options.torch_compile,
+        say=say,
+    )
+    in_torch = dict.fromkeys((row["route"] for row in found["references"]), measuring.trained_accuracy(strategy, data))
     jsonfile.write(
         paths.BENCHMARK,
         {
-            "strategy": facts["strategy"],
-            "machine": machine.describe(),
-            "measurements": measurements,
+            **found,
+            "accuracy": {**found["accuracy"], **in_torch},
             "strategies": strategies,
-            "strategies_by": f"torch on {device}, batch 1",
+            "strategies_by": f"torch on {compute.device.type}, batch 1{ONE_THREAD if _clock(compute) == 'cpu' else ''}",
         },
     )
 
 
-def _bundle(facts: dict, data: Prepared, options: BenchmarkParams) -> list[dict]:
-    pixels = data.target.pixels
-    providers = present() if options.providers == ("auto",) else list(dict.fromkeys(map(resolve, options.providers)))
-    rows = []
-    for precision, entry in facts["models"].items():
-        for provider in providers:
-            start = time.perf_counter()
-            predictor = Predictor(paths.BUNDLE / entry["file"], provider=provider)
-            load_s = time.perf_counter() - start
-            for size in options.batch_sizes:
-                batch = np.resize(pixels[: min(size, len(pixels))], (size, *pixels.shape[1:]))
-                row = {
-                    "precision": precision,
-                    "provider": provider,
-                    "batch_size": size,
-                    **timing.measure(predictor.run, batch, options.seconds),
-                    "load_s": load_s,
-                    "size_mib": entry["bytes"] / 2**20,
-                }
-                rows.append(row)
-                say(
-                    f"{precision} on {provider}, batch {size}: {row['latency_ms']:.2f} ms, "
-                    f"{row['images_per_s']:,.0f} images/s"
-                )
-    return rows
-
-
-def _competitors(params: Params, data: Prepared) -> tuple[dict[str, dict[str, float]], str]:
-    """Every competitor that has a model: latency in fp32 for one preprocessed image in memory, and size; and the device
-    that it was measured on."""
-    device = choose(replace(params.compute, precision="fp32")).device
+def _competitors(params: Params, data: Prepared, compute: Compute) -> dict[str, dict[str, float]]:
+    """Every competitor that has a model: latency in fp32 for one preprocessed image in memory, and size."""
+    device = compute.device
     found = {}
     for name in params.competitors:
         if jsonfile.read(paths.MODELS / name / "model.json")["failed"]:
@@ -85,21 +69,28 @@ def _competitors(params: Params, data: Prepared) -> tuple[dict[str, dict[str, fl
         strategy = restore(paths.MODELS / name).to(device)
         preprocess = strategy.backbone.preprocess
         image = normalise(crop(torch.from_numpy(data.target.pixels[[0]]).to(device), preprocess), preprocess)
-
-        @torch.inference_mode()
-        def answer(image: Tensor, strategy=strategy) -> None:
-            strategy(image)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)  # or only the asking would be timed
-
-        measured = timing.measure(answer, image, SHARE * params.benchmark.seconds)
+        figures = _alone(strategy, image, SHARE * params.benchmark.seconds).figures(_clock(compute))
         found[name] = {
-            "latency_ms": measured["latency_ms"],
-            "latency_p95_ms": measured["latency_p95_ms"],
+            "latency_ms": figures["latency_ms"],
+            "latency_p95_ms": figures["latency_p95_ms"],
             "size_mib": size_mib(strategy, image),
         }
-        say(f"{name} in torch on {device}: {measured['latency_ms']:.2f} ms, {found[name]['size_mib']:.2f} MiB")
-    return found, device.type
+        say(f"{name} in torch on {device}: {figures['latency_ms']:.2f} ms, {found[name]['size_mib']:.2f} MiB")
+    return found
+
+
+def _clock(compute: Compute) -> Clock:
+    return clock(compute.device.type, compute.threads)
+
+
+def _alone(strategy: Strategy, image: Tensor, seconds: float) -> Sample:
+    @torch.inference_mode()
+    def answer() -> None:
+        strategy(image)
+        if image.device.type == "cuda":
+            torch.cuda.synchronize(image.device)  # or only the asking would be timed
+
+    return measure({"": Variant(answer)}, seconds)[""]
 
 
 if __name__ == "__main__":

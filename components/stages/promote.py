@@ -20,8 +20,11 @@ from components.errors import GraftError
 from components.evaluation.intervals import Interval, paired_interval
 from components.filelock import locked
 from components.inference.predictor import Predictor
+from components.inference.routes import Route
 from components.params import Params
+from components.stages import shipping
 from components.stages.command import main, say
+from components.stages.shipping import Shipping
 from components.tracking import promotion
 from components.types import TASK
 
@@ -46,7 +49,9 @@ def _promote(root: Path, params: Params) -> None:
     if not pending(root, params):
         say(f"{challenger['strategy']}: already decided; {_decisions(root, identity, params)[-1]['reason']}")
         return
-    gain = _gain(params)
+    benchmark = jsonfile.read(paths.BENCHMARK) if paths.BENCHMARK.exists() else None
+    shipped = shipping.decide(challenger, benchmark)
+    gain = _gain(params, shipped)
     decision = promotion.decide(gain, min_gain=params.promote.min_gain)
     if paths.CHAMPION.exists() and bundle.identity(bundle.read(paths.CHAMPION)) == identity:
         # As after a promotion that was killed when its files were in place: the registry and the log are still to be
@@ -67,6 +72,7 @@ def _promote(root: Path, params: Params) -> None:
         challenger,
         jsonfile.read(paths.EVALUATION),
         jsonfile.read(paths.MODELS / challenger["strategy"] / "model.json"),
+        benchmark if benchmark is not None and benchmark.get("bundle") == identity else None,
         name=name,
         version=version,
         decision=decision.reason,
@@ -74,11 +80,12 @@ def _promote(root: Path, params: Params) -> None:
     client.update_model_version(name, version, card)
     client.set_registered_model_alias(name, registry.CHALLENGER, version)
     if decision.promoted:
-        _install(client, name, version, paths.BUNDLE)
+        _install(client, name, version, paths.BUNDLE, shipped)
     _log(
         "promoted" if decision.promoted else "kept", version, identity, challenger["strategy"], decision.reason,
         gain=gain._asdict() if gain else None,
         min_gain=params.promote.min_gain,
+        shipped=shipped.to_dict(),
     )  # fmt: skip
     say(f"{challenger['strategy']} (version {version}): {decision.reason}")
 
@@ -99,7 +106,7 @@ def rollback(version: str | None = None) -> str:
         client, _ = store.connect(root, name)
         with registry.fetched(client, name, version) as folder:
             facts = bundle.read(folder)
-            _install(client, name, version, folder)
+            _install(client, name, version, folder, _shipped_before(root, version))
         _log("rolled back", version, bundle.identity(facts), facts["strategy"], f"rolled back to version {version}")
     return version
 
@@ -120,13 +127,13 @@ def _decisions(root: Path, identity: str, params: Params) -> list[dict]:
     ]
 
 
-def _gain(params: Params) -> Interval | None:
+def _gain(params: Params, shipped: Shipping) -> Interval | None:
     """The challenger's lead over the champion on the current test images; None when there is no champion."""
+    own = _correct(paths.BUNDLE, shipped.route)
     if not paths.CHAMPION.exists():
-        _correct(paths.BUNDLE)  # it must be able to answer all the same
-        return None
+        return None  # but it has had to answer all the same
     return paired_interval(
-        _correct(paths.BUNDLE),
+        own,
         _correct(paths.CHAMPION),
         confidence=params.evaluate.confidence,
         resamples=params.evaluate.resamples,
@@ -134,11 +141,15 @@ def _gain(params: Params) -> Interval | None:
     )
 
 
-def _correct(folder: Path) -> np.ndarray:
-    """[N] 0 or 1 for each test image: what the bundle answers, in the code that serves it."""
+def _correct(folder: Path, route: Route | None = None) -> np.ndarray:
+    """[N] 0 or 1 for each test image: what the bundle answers, in the code that serves it, by the route that it is to
+    be served by; by default the one that it says itself."""
     data = prepared.read(paths.PREPARED)
     rows = data.target.rows("test", labelled=True)
-    predictor = Predictor(folder)
+    if route is None:
+        predictor = Predictor.load(folder)
+    else:
+        predictor = Predictor.load(folder, provider=route.provider, precision=route.precision)
     names = np.array(data.label_space.classes[TASK])
     own = np.array(predictor.classes[TASK])
     answers = []
@@ -148,13 +159,20 @@ def _correct(folder: Path) -> np.ndarray:
     return (np.concatenate(answers) == names[data.target.labels[TASK][rows]]).astype(np.float64)
 
 
-def _install(client: MlflowClient, name: str, version: str, folder: Path) -> None:
+def _install(client: MlflowClient, name: str, version: str, folder: Path, shipped: Shipping) -> None:
     """Files first, then the alias: a kill in between leaves a champion that serves, and promoting again sets the
     alias."""
     from components.tracking import registry
 
-    bundle.install(folder, paths.CHAMPION)
+    shipping.install(folder, paths.CHAMPION, shipped)
     client.set_registered_model_alias(name, registry.CHAMPION, version)
+
+
+def _shipped_before(root: Path, version: str) -> Shipping:
+    """As when it was promoted; all of it, run by the defaults, where nothing is known of that here."""
+    records = [entry for entry in jsonfile.read_lines(root / paths.DECISIONS) if entry["version"] == version]
+    known = [entry["shipped"] for entry in records if "shipped" in entry]
+    return Shipping.from_dict(known[-1]) if known else Shipping()
 
 
 def _previous(root: Path) -> str:

@@ -30,6 +30,12 @@ class FewShot(Strategy):
         """query [Q, D], support [n_way, k_shot, D], features both -> logits [Q, n_way]."""
         raise NotImplementedError
 
+    def classify_support(self, query: Tensor, *, support: Tensor, members: Tensor) -> Tensor:
+        """query [B, D], support [N, D], features both, the support class by class but as many of each as there are;
+        members [N, C], 1 where an image is of a class and 0 elsewhere -> logits [B, C], as `forward` has them before
+        `outputs`. Classes and their number need not be those that were trained on."""
+        raise NotImplementedError
+
     def classify_episode(self, support: Labelled, query: Tensor) -> Tensor:
         """Images query [Q, 3, H, W] -> logits [Q, n_way] of the classes that the support numbers from 0; as many
         support images of each. Classes that were never trained on are welcome."""

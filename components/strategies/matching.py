@@ -73,6 +73,13 @@ class Matching(FewShot):
                 support = self.context.support(support.flatten(0, 1)).view_as(support)
             return self.attend(query, support, taken)
 
+    def classify_support(self, query: Tensor, *, support: Tensor, members: Tensor) -> Tensor:
+        if self.context:
+            support = self.context.support(support)
+            query = self.context.query(query, support, torch.ones_like(support[:, 0], dtype=torch.bool))
+        scores = self.scale * cosine_similarity(query, support)
+        return self.gather(scores[:, None], members.T > 0)
+
     def attend(self, query: Tensor, support: Tensor, taken: Tensor) -> Tensor:
         """query [B, D], support [C, M, D] in its context, of which those count that are `taken` [C, M] ->
         logits [B, C]: logarithms of eq. 1, but for what all classes have in common."""
@@ -80,6 +87,11 @@ class Matching(FewShot):
         if self.context:
             query = self.context.query(query, flat, taken.flatten())
         scores = (self.scale * cosine_similarity(query, flat)).view(-1, *taken.shape)
+        return self.gather(scores, taken)
+
+    def gather(self, scores: Tensor, taken: Tensor) -> Tensor:
+        """scores [B, C, M] of each class's images, or [B, 1, M] of the same for all, of which those count that are
+        `taken` [C, M] -> logits [B, C]."""
         attention = scores.masked_fill(~taken, -1e4).logsumexp(2)  # the softmax's denominator is common to all classes
         return attention - taken.sum(1).clamp_min(1).log()
 

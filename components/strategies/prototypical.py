@@ -70,6 +70,9 @@ class Prototypical(FewShot):
     def classify_features(self, query: Tensor, *, support: Tensor) -> Tensor:
         return self.compare(query, support.float().mean(1))  # eq. 1
 
+    def classify_support(self, query: Tensor, *, support: Tensor, members: Tensor) -> Tensor:
+        return self.compare(query, members.T @ support / members.sum(0).clamp_min(1)[:, None])
+
     def compare(self, features: Tensor, prototypes: Tensor) -> Tensor:
         """features [B, D], prototypes [C, D] -> logits [B, C]: eq. 2 before the softmax."""
         if self.distance == "cosine":

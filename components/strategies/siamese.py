@@ -82,6 +82,9 @@ class Siamese(FewShot):
         taken = torch.ones(support.shape[:2], dtype=torch.bool, device=support.device)
         return self.compare(query.float(), support.float(), taken)
 
+    def classify_support(self, query: Tensor, *, support: Tensor, members: Tensor) -> Tensor:
+        return self.scale * (self.likeness(query, support) @ members / members.sum(0).clamp_min(1))
+
     def compare(self, query: Tensor, support: Tensor, taken: Tensor) -> Tensor:
         """query [B, D], support [C, M, D], of which those count that are `taken` [C, M] -> mean likeness [B, C]."""
         # Place by place: all differences at once would be M times as large.
@@ -90,7 +93,7 @@ class Siamese(FewShot):
         return total / taken.sum(1).clamp_min(1)
 
     def likeness(self, query: Tensor, support: Tensor) -> Tensor:
-        """query [B, D], support [C, D] -> [B, C]."""
+        """query [B, D], support [N, D] -> [B, N]."""
         if self.alpha is None:
             return -squared_distance(query, support)
         return self.log_odds(query[:, None], support[None])

@@ -8,13 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from components.reporting.verdicts import Verdict, single, verdicts
+
 LIMIT = 100_000
 """Characters that MLflow keeps of a description."""
 
 
-def card(bundle: Mapping, evaluation: Mapping, model: Mapping, *, name: str, version: str, decision: str) -> str:
+def card(
+    bundle: Mapping,
+    evaluation: Mapping,
+    model: Mapping,
+    benchmark: Mapping | None,
+    *,
+    name: str,
+    version: str,
+    decision: str,
+) -> str:
     """Markdown. `bundle`: bundle.json; `evaluation`: reports/evaluation.json; `model`: models/<chosen>/model.json;
-    `name` and `version`: in the registry; `decision`: why it did or did not become champion, in a sentence."""
+    `benchmark`: reports/benchmark.json, None where this bundle was not measured; `name` and `version`: in the registry;
+    `decision`: why it did or did not become champion, in a sentence."""
     row = next(row for row in evaluation["strategies"] if row["strategy"] == bundle["strategy"])
     sections = [
         f"# {name}, version {version}: `{bundle['strategy']}`\n\n{evaluation['verdict']}\n\n{decision[:1].upper()}"
@@ -24,6 +36,7 @@ def card(bundle: Mapping, evaluation: Mapping, model: Mapping, *, name: str, ver
         _rivals(row["strategy"], evaluation),
         _weak(row),
         _abstain(bundle["abstain"]),
+        _precisions(bundle, benchmark),
         _training(model, evaluation),
         _limits(evaluation),
         _call(bundle, name, version),
@@ -143,6 +156,36 @@ def _abstain(steps: Sequence[Mapping]) -> str:
     return "\n".join(
         ["## When to ask a person", "", *([told, "", *lines] if lines else ["No threshold was looked for."])]
     )
+
+
+def _precisions(bundle: Mapping, benchmark: Mapping | None) -> str:
+    """Every route: what became of it and why, with its figures where it was measured."""
+    if benchmark is None:
+        admission = bundle.get("admission", {"fp32@cpu": {"admitted": True, "reason": "it is the only one"}})
+        lines = [
+            f"- `{route}`: {'admitted' if answers['admitted'] else 'refused'}, {answers['reason']}"
+            for route, answers in admission.items()
+        ]
+        told = "Its speed was not measured."
+    else:
+        lines = [_route(verdict, bundle, benchmark) for verdict in verdicts(benchmark, bundle)]
+        threads = "1 thread" if benchmark["threads"] == 1 else f"{benchmark['threads']} threads"
+        told = f"Measured on {benchmark['machine']}, {threads}, beside torch in one run."
+    return "\n".join(["## Precisions", "", told, "", *lines])
+
+
+def _route(verdict: Verdict, bundle: Mapping, benchmark: Mapping) -> str:
+    if not any(row["route"] == verdict.route for row in benchmark["measurements"]):
+        return f"- `{verdict.route}`: {verdict.kind}, {verdict.reason}"
+    row, accuracy = single(benchmark, verdict.route), benchmark["accuracy"].get(verdict.route)
+    figures = [] if accuracy is None else [f"{accuracy:.1%} of the test images"]
+    agreement = bundle.get("admission", {}).get(verdict.route, {}).get("agreement")
+    if agreement is not None:
+        figures.append(f"decides as fp32 on {agreement:.2%}")
+    figures += [f"{row['latency_ms']:.2f} ms for a batch of {row['batch_size']}", f"{row['size_mib']:.2f} MiB"]
+    if "over_torch" in row:
+        figures.append(f"{row['over_torch']['ratio']:.1f} times as fast as torch")
+    return f"- `{verdict.route}`: {', '.join(figures)}; {verdict.kind}: {verdict.reason}"
 
 
 def _training(model: Mapping, evaluation: Mapping) -> str:

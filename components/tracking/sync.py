@@ -186,13 +186,13 @@ class _Workspace:
         """Tags that a run is made with: a later commit that changes nothing in it does not change them."""
 
     def comparison(self, params: Mapping[str, str]) -> Content:
-        proof = jsonfile.read(self.root / paths.BUNDLE / bundle.FILE)["parity"]
+        exported = jsonfile.read(self.root / paths.BUNDLE / bundle.FILE)
         return content.comparison(
             self.evaluation,
             self.models,
             params,
             leaderboard=jsonfile.read(self.root / paths.LEADERBOARD),
-            cost=_bundle_metrics(self.benchmark, proof),
+            cost=_bundle_metrics(self.benchmark, exported),
             audit=self.audit,
             timings=self.timings,
         )
@@ -230,14 +230,29 @@ class _Workspace:
         return Files(copies, {"accuracy.png": lambda: figures.accuracies(self.evaluation)})
 
 
-def _bundle_metrics(benchmark: Mapping, proof: Mapping) -> dict[str, float]:
+PER_BATCH = ("latency_ms", "latency_p95_ms", "latency_p99_ms", "images_per_s", "cpu_ms_per_image")
+PER_ROUTE = ("size_mib", "peak_mib", "cold_start_s")
+
+
+def _bundle_metrics(benchmark: Mapping, exported: Mapping) -> dict[str, float]:
+    """Of each route `bundle_int8_cpu_batch1_latency_ms` and the like, and from image files its
+    `bundle_int8_cpu_batch1_files_images_per_s`."""
     found = {}
     for row in benchmark["measurements"]:
         prefix = f"bundle_{row['precision']}_{row['provider']}"
-        found[f"{prefix}_size_mib"] = row["size_mib"]
-        for metric in ("latency_ms", "images_per_s"):
-            found[f"{prefix}_batch{row['batch_size']}_{metric}"] = row[metric]
-    for precision, facts in proof.items():
+        batch = f"{prefix}_batch{row['batch_size']}"
+        if row["from"] == "files":
+            found[f"{batch}_files_images_per_s"] = row["images_per_s"]
+            continue
+        found |= {f"{prefix}_{metric}": row[metric] for metric in PER_ROUTE}
+        found |= {f"{batch}_{metric}": row[metric] for metric in PER_BATCH}
+        found |= {f"{batch}_{name}": row[name]["ratio"] for name in ("over_torch", "over_fp32") if name in row}
+        if (accuracy := benchmark["accuracy"].get(row["route"])) is not None:
+            found[f"{prefix}_test_accuracy"] = accuracy
+    for route, verdict in exported.get("admission", {}).items():
+        if verdict.get("agreement") is not None:
+            found[f"bundle_{route.replace('@', '_')}_agreement"] = verdict["agreement"]
+    for precision, facts in exported["parity"].items():
         found[f"bundle_{precision}_agreement"] = facts["agreement"]
         found[f"bundle_{precision}_max_logit_difference"] = facts["max_logit_difference"]
     return found

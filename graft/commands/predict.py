@@ -2,32 +2,172 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
+import os
+import sys
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from components import paths
-from components.errors import GraftError
+from components.errors import GraftError, ParamsError
 
-
-def predict(
-    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with all probabilities.")] = False,
-    bundle: Annotated[Path, typer.Option(help="A bundle or an .onnx file.")] = paths.CHAMPION,
-    provider: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-) -> None:
-    """Classify images with the champion."""
+if TYPE_CHECKING:
+    from components.inference.answers import Failure, Prediction
     from components.inference.predictor import Predictor
 
-    if bundle == paths.CHAMPION and not bundle.exists():
-        raise GraftError(f"there is no champion at {bundle}: make one with `graft run`, or give --bundle")
-    predictor = Predictor(bundle, provider=provider)
-    width = max(len(str(image)) for image in images)
-    for image, answer in zip(images, predictor.predict(images), strict=True):
-        if as_json:
-            record = {"image": str(image), "class": answer.class_name, "probability": answer.probability}
-            print(json.dumps({**record, "probabilities": answer.probabilities}, ensure_ascii=False), flush=True)
-        else:
-            print(f"{image!s:<{width}}  {answer.class_name}  {answer.probability:.1%}", flush=True)
+    Answers = Iterable[tuple[str, Prediction | Failure]]
+
+FAILED = 3
+"""Exit code when some images have no answer; all others have theirs."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="graft predict", description="Classify images with the champion.")
+    add = parser.add_argument
+    add("images", nargs="+", type=Path, metavar="PATH", help="Image files, or folders of them.")
+    add("--out", type=Path, metavar="FILE", help="Write a table: .parquet, .csv or .jsonl.")
+    add("--json", action="store_true", help="One JSON object a line, with all probabilities.")
+    add("--bundle", type=Path, default=paths.CHAMPION, help="A bundle or an .onnx file. [%(default)s]")
+    add("--provider", default="auto", help="auto, cpu, openvino, cuda or tensorrt. [%(default)s]")
+    add("--precision", default="auto", help="auto, fp32, fp16, bf16 or int8. [%(default)s]")
+    add("--coverage", type=float, help="Share of images to answer, instead of the bundle's own; the rest is marked.")
+    add("--support", type=Path, metavar="DIR", help="Answer among other classes: a folder of images for each.")
+    add("--batch-size", type=int, metavar="N", help="Images in a batch.")
+    return parser
+
+
+def predict(arguments: Sequence[str]) -> int:
+    """Returns the exit code."""
+    given = _parser().parse_args(arguments)
+
+    from components.inference import folder
+    from components.inference.predictor import Predictor
+
+    warnings.filterwarnings("ignore", module="PIL")  # about odd files that it reads all the same
+    if given.out is not None:
+        from components.inference import records
+
+        records.check(given.out)
+        if given.json:
+            raise ParamsError("--json prints and --out writes a file: give one of them")
+    if given.bundle == paths.CHAMPION and not given.bundle.exists():
+        raise GraftError(f"there is no champion at {given.bundle}: make one with `graft run`, or give --bundle")
+    if next(folder.find(given.images), None) is None:
+        raise ParamsError(f"there are no images below {', '.join(map(_text, given.images))}")
+    predictor = Predictor.load(
+        given.bundle, provider=given.provider, precision=given.precision, coverage=given.coverage, cache=True
+    )
+    if given.support is not None:
+        predictor = predictor.with_support(_support(given.support))
+    answers = _answers(predictor, folder.find(given.images), given.batch_size)
+    if given.out is not None:
+        failed = _write(given.out, predictor, answers, given.images)
+    else:
+        failed = _print(answers, _record_line if given.json else _line)
+    if failed:
+        print(f"graft: {failed:,} image{'s have' if failed > 1 else ' has'} no answer", file=sys.stderr)
+    return FAILED if failed else 0
+
+
+def _answers(predictor: Predictor, found: Iterable[Path], batch_size: int | None) -> Answers:
+    """Each path as text beside its answer; no more paths are held than images are decoded ahead."""
+    taken: deque[Path] = deque()
+
+    def noted() -> Iterator[Path]:
+        for path in found:
+            taken.append(path)
+            yield path
+
+    for answer in predictor.predict(noted(), batch_size):
+        yield _text(taken.popleft()), answer
+
+
+def _text(path: Path) -> str:
+    """A file's name need not be UTF-8, but what is printed and written is."""
+    return os.fsencode(path).decode(errors="replace")
+
+
+def _support(root: Path) -> dict[str, list[Path]]:
+    from components.data.folders import class_names
+    from components.inference import folder
+
+    return {name: list(folder.find([root / name])) for name in class_names(root)}
+
+
+def _print(answers: Answers, text: Callable[[str, Prediction | Failure], str]) -> int:
+    """Returns how many images have no answer."""
+    from components.inference.answers import Failure
+
+    failed = 0
+    for path, answer in answers:
+        failed += isinstance(answer, Failure)
+        print(text(path, answer), flush=True)
+    return failed
+
+
+def _line(path: str, answer: Prediction | Failure) -> str:
+    from components.inference.answers import Failure
+
+    if isinstance(answer, Failure):
+        return f"{path}  error: {answer.reason}"
+    said = [path, answer.class_name, f"{answer.probability:.1%}"]
+    said += [f"{task}: {found.class_name} {found.probability:.1%}" for task, found in answer.tasks.items()]
+    return "  ".join([*said, "abstains"] if answer.abstain else said)
+
+
+def _record_line(path: str, answer: Prediction | Failure) -> str:
+    from components.inference.answers import Failure
+
+    record: dict[str, Any] = {"image": path}
+    if isinstance(answer, Failure):
+        record["error"] = answer.reason
+    else:
+        record["class"] = answer.class_name
+        record |= {name: getattr(answer, name) for name in ("probability", "abstain", "probabilities")}
+        if answer.tasks:
+            record["tasks"] = {
+                task: {"class": told.class_name, "probability": told.probability, "probabilities": told.probabilities}
+                for task, told in answer.tasks.items()
+            }
+    return json.dumps(record, ensure_ascii=False)
+
+
+def _write(out: Path, predictor: Predictor, answers: Answers, images: list[Path]) -> int:
+    """Returns how many images have no answer."""
+    from components.inference import records
+    from components.inference.answers import Failure
+
+    columns, failed = records.Columns(predictor), 0
+    with records.writing(out, columns) as writer, _progress(images) as advance:
+        for path, answer in answers:
+            failed += isinstance(answer, Failure)
+            writer.add(columns.row(path, answer))
+            advance()
+    return failed
+
+
+@contextlib.contextmanager
+def _progress(images: list[Path]) -> Generator[Callable[[], None], None, None]:
+    """A bar on stderr where somebody watches; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from components.inference import folder
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("", total=sum(1 for _ in folder.find(images)), rate="")
+
+        def advance() -> None:
+            speed = progress.tasks[bar].speed
+            progress.update(bar, advance=1, rate=f"{speed:,.0f} images/s" if speed else "")
+
+        yield advance

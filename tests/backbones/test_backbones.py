@@ -14,6 +14,7 @@ from components.backbones.build import build, preprocess_of
 from components.backbones.catalogue import BACKBONES
 from components.data.prepared import Prepared
 from components.deployment.onnx_export import export
+from components.inference.options import Options
 from components.inference.predictor import Predictor
 from components.params import Recipe
 from components.strategies import catalogue
@@ -96,7 +97,7 @@ def test_the_exported_graph_answers_like_torch(name, toy: Prepared, tmp_path):
     preprocess = strategy.backbone.preprocess
     path = tmp_path / "model.onnx"
     path.write_bytes(export(strategy, {"classes": toy.label_space.classes, "preprocess": preprocess.to_dict()}))
-    predictor = Predictor(path, provider="cpu", threads=1)
+    predictor = Predictor.load(path, provider="cpu", options=Options(threads=1))
     pixels = np.array(toy.target.pixels[:5])
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (preprocess.mean, preprocess.std))
     with torch.no_grad():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from components.data import images
 from components.errors import DataError
@@ -88,12 +89,13 @@ def test_an_animation_is_its_first_frame():
     assert _corners(_encode(frames[0], "GIF", save_all=True, append_images=frames[1:]))[0] == [255, 0, 0]
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(orientation):
+def test_exif_orientation_is_applied(orientation, kind):
     # Red left, blue right, lying. Orientation 6 and 8 ask for a quarter turn: 4 wide and 8 high.
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image = images.decode(_encode(_halves(), "PNG", exif=exif))
+    image = images.decode(_encode(_halves(), kind, exif=exif))
     assert image.size == ((8, 4) if orientation < 5 else (4, 8))
     first = np.asarray(image)[0, 0].tolist()
     # The red half ends up at the top or left for 1, 4, 5, 6 and at the bottom or right for 2, 3, 7, 8.
@@ -148,8 +150,37 @@ def test_read_names_the_file(tmp_path):
     assert images.read(tmp_path / "a.png").size == (8, 4)
     with pytest.raises(DataError, match=r"cannot read .*none\.png"):
         images.read(tmp_path / "none.png")
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match=r"cannot read .*: it is a folder"):
         images.read(tmp_path)
+
+
+def test_what_never_ends_is_not_read():
+    with pytest.raises(DataError, match="cannot read /dev/zero: it is not a file"):
+        images.read(Path("/dev/zero"))
+
+
+def test_a_file_larger_than_the_limit_is_not_read(tmp_path):
+    with (tmp_path / "huge.tif").open("wb") as stream:
+        stream.truncate(images.MAX_BYTES + 1)  # sparse: it takes no space
+    with pytest.raises(DataError, match=r"huge\.tif has 1,073,741,825 bytes, but the limit is 1,073,741,824"):
+        images.read(tmp_path / "huge.tif")
+
+
+def test_an_image_that_outgrows_the_limit_while_it_is_resized_is_refused():
+    """50,000 × 1 has few pixels, but 50,000 times 224 × 224 of them when the shorter side becomes 224."""
+    with pytest.raises(DataError, match=r"50000 × 1 pixels would become 11200000 × 224 .* limit is 178,956,970"):
+        images.fit(Image.new("RGB", (50_000, 1)), resize=224, size=224)
+
+
+def test_what_no_decoder_foresaw_is_a_refusal(monkeypatch):
+    """Pillow's decoders leave through whatever their arithmetic raises on damaged bytes."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OverflowError("cannot fit\nin an index")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    with pytest.raises(DataError, match=r"^odd\.png cannot be decoded: cannot fit$"):
+        images.decode(_encode(_halves()), origin="odd.png")
 
 
 def _ramp(width: int, height: int) -> Image.Image:

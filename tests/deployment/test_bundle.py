@@ -52,6 +52,51 @@ def test_identity_is_what_the_bundle_answers_not_who_exported_it(folder, tmp_pat
     assert bundle.identity({**bundle.read(folder), "classes": {"label": ["dog", "cat"]}}) != own
 
 
+def test_identity_does_not_depend_on_what_a_machine_ships(tmp_path):
+    """int8 was admitted for its answers; whether it is shipped depends on its speed on some machine."""
+    admitted = {"admitted": True, "calibrator": None}
+    admission = {"fp32@cpu": admitted, "int8@cpu": {"admitted": True, "calibrator": "minmax"}}
+    facts = {**_facts(), "admission": {**admission, "int8@openvino": {"admitted": False, "calibrator": "minmax"}}}
+    bundle.write(tmp_path / "all", {"fp32": b"weights", "int8": b"less"}, facts)
+    bundle.install(tmp_path / "all", tmp_path / "shipped", keep=["fp32"])
+    whole, shipped = bundle.read(tmp_path / "all"), bundle.read(tmp_path / "shipped")
+    assert list(shipped["models"]) == ["fp32"]
+    assert bundle.identity(shipped) == bundle.identity(whole)
+    other = {**admission, "int8@cpu": {"admitted": True, "calibrator": "entropy"}}
+    refused = {**admission, "int8@cpu": {"admitted": False, "calibrator": "minmax"}}
+    for changed in (other, refused):
+        assert bundle.identity({**whole, "admission": changed}) != bundle.identity(whole)
+
+
+def test_identity_of_an_older_bundle_is_what_it_holds(tmp_path):
+    """Version 0.3 had no admission: fp32 alone was always admitted, so a new bundle with no more than that is its
+    equal."""
+    bundle.write(tmp_path / "old", {"fp32": b"weights"}, _facts())
+    new = {**bundle.read(tmp_path / "old"), "admission": {"fp32@cpu": {"admitted": True, "calibrator": None}}}
+    assert bundle.identity(bundle.read(tmp_path / "old")) == bundle.identity(new)
+
+
+def test_external_weights_belong_to_their_model(tmp_path):
+    (tmp_path / "model.fp32.onnx").write_bytes(b"graph")
+    (tmp_path / "model.fp32.onnx.data").write_bytes(b"weights")
+    bundle.write(tmp_path / "bundle", {"fp32": tmp_path / "model.fp32.onnx", "int8": b"less"}, _facts())
+    entry = bundle.read(tmp_path / "bundle")["models"]["fp32"]
+    assert entry["external"]["file"] == "model.fp32.onnx.data"
+    assert entry["external"]["bytes"] == 7
+    bundle.install(tmp_path / "bundle", tmp_path / "small", keep=["int8"])
+    assert sorted(path.name for path in (tmp_path / "small").iterdir()) == [bundle.FILE, "model.int8.onnx"]
+    bundle.install(tmp_path / "bundle", tmp_path / "copy")
+    (tmp_path / "copy" / "model.fp32.onnx.data").write_bytes(b"wieghts")
+    with pytest.raises(DataError, match=r"model\.fp32\.onnx\.data is not the file that was admitted"):
+        bundle.read(tmp_path / "copy")
+
+
+def test_keeping_what_is_not_there_is_refused(folder, tmp_path):
+    with pytest.raises(DataError, match="no model 'int8'; choose from: fp32, fp16"):
+        bundle.install(folder, tmp_path / "champion", keep=["fp32", "int8"])
+    assert not (tmp_path / "champion").exists()
+
+
 def test_a_tampered_model_is_refused(folder):
     (folder / "model.fp16.onnx").write_bytes(b"hulf")
     with pytest.raises(DataError, match=r"model\.fp16\.onnx is not the file that was admitted"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from components.backbones.small_resnet import SmallResNet
+from components.backbones.build import build
 from components.data import images
 from components.data.streams import crop, normalise
-from components.deployment.onnx_export import METADATA, OPSET, export
-from components.inference.predictor import Predictor
+from components.deployment import onnx_file
+from components.deployment.onnx_export import INPUT, METADATA, assemble, export, network
+from components.deployment.skeleton import OPSET
+from components.explanation.features import answer
 from components.strategies.fine_tune import FineTune
-from components.types import LabelSpace
+from components.types import LabelSpace, Preprocess
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +45,7 @@ def test_inputs_and_outputs_are_as_documented(session):
     (image,) = session.get_inputs()
     assert (image.name, image.type, image.shape) == ("image", "tensor(uint8)", ["batch", "height", "width", 3])
     outputs = {output.name: output.shape for output in session.get_outputs()}
-    assert outputs == {"logits": ["batch", 3], "probabilities": ["batch", 3]}
+    assert outputs == {"logits": ["batch", 3], "probabilities": ["batch", 3], "features": ["batch", 8]}
 
 
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (61, 40), (40, 61), (20, 20), (200, 150), (13, 29), (1, 1)])
@@ -56,32 +58,6 @@ def test_a_raw_image_of_any_size_is_answered_like_in_training(height, width, ses
     # At the stored size nothing is resampled; elsewhere Pillow's whole-number arithmetic differs by a grey level.
     tolerance = 1e-4 if (height, width) == (28, 28) else 0.03 * spread + 0.01
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
-
-
-def _grey_levels(exported: Path, pixels: np.ndarray) -> np.ndarray:
-    """What the graph's own preprocessing makes of an image, back on the scale from 0 to 255: [size, size, 3]."""
-    model = onnx.load(str(exported))
-    (last,) = [node.output[0] for node in model.graph.node if "preprocess_centred" in node.input]
-    model.graph.output.append(onnx.helper.make_tensor_value_info(last, onnx.TensorProto.FLOAT, None))
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    normalised = session.run([last], {"image": pixels[None]})[0][0].transpose(1, 2, 0)
-    return (normalised * np.array([0.2, 0.25, 0.3]) + np.array([0.4, 0.5, 0.6])) * 255
-
-
-@pytest.mark.parametrize(("height", "width"), [(28, 28), (61, 40), (40, 61), (20, 20), (200, 150), (57, 300)])
-def test_the_graph_s_pixels_are_pillow_s_to_a_grey_level(height, width, exported):
-    """On noise, where a resampling without antialias would be off by a hundred levels."""
-    from PIL import Image
-
-    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    found = _grey_levels(exported, pixels)
-    np.testing.assert_allclose(found, found.round(), atol=1e-3)  # whole numbers, as Pillow gives
-    stored = images.fit(Image.fromarray(pixels), resize=28, size=28)
-    difference = np.abs(found - stored[2:26, 2:26])
-    assert difference.max() <= 1.001
-    assert difference.mean() < 0.3
-    if (height, width) == (28, 28):
-        assert difference.max() < 1e-3
 
 
 def test_the_answer_depends_on_the_picture(session, picture):
@@ -105,18 +81,13 @@ def test_probabilities_are_the_softmax_of_the_logits(session, picture):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_equal_weights_give_equal_bytes_and_other_weights_others(exported, to_export, export_bytes):
-    again = export_bytes(to_export())
-    assert again == exported.read_bytes()
-    assert export_bytes(to_export(seed=1)) != again
-
-
 def test_metadata_holds_the_facts(exported, to_export):
     entries = {entry.key: entry.value for entry in onnx.load(str(exported)).metadata_props}
     facts = json.loads(entries[METADATA])
     assert facts["classes"] == {"label": ["cat", "dog", "owl"]}
     assert facts["preprocess"]["size"] == 24
     assert facts["preprocess"]["resize"] == 28
+    assert facts["temperature"] == {"label": 1.0}
     assert facts["seed"] == 3
 
 
@@ -139,55 +110,102 @@ def test_batch_norm_is_folded(exported):
     assert "BatchNormalization" not in {node.op_type for node in onnx.load(str(exported)).graph.node}
 
 
-def test_several_tasks_have_outputs_of_their_own(to_export, export_bytes, picture):
-    strategy = to_export({"shape": ("a", "b", "c"), "colour": ("red", "blue")})
-    session = onnxruntime.InferenceSession(export_bytes(strategy), providers=["CPUExecutionProvider"])
-    shapes = {output.name: output.shape[1] for output in session.get_outputs()}
-    assert shapes == {"logits_shape": 3, "probabilities_shape": 3, "logits_colour": 2, "probabilities_colour": 2}
-    pixels = picture(28, 28)
-    preprocess = strategy.backbone.preprocess
-    image = normalise(crop(torch.from_numpy(pixels.copy())[None], preprocess), preprocess)
+TASKS = {"shape": ("a", "b", "c"), "colour": ("red", "blue")}
+
+
+@pytest.fixture(scope="module")
+def several(to_export):
+    """A strategy of two tasks, and its network."""
+    strategy = to_export(TASKS)
+    return strategy, network(strategy)
+
+
+def _run(model: onnx.ModelProto, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    session = onnxruntime.InferenceSession(onnx_file.content(model), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return {name: np.asarray(found) for name, found in zip(names, session.run(names, {"image": pixels}), strict=True)}
+
+
+def test_several_tasks_have_outputs_of_their_own_and_the_first_one_s_features(several, picture):
+    strategy, bare = several
+    preprocess, pixels = strategy.backbone.preprocess, np.stack([picture(28, 28, seed=seed) for seed in range(6)])
+    image = normalise(crop(torch.from_numpy(pixels), preprocess), preprocess)
     with torch.no_grad():
-        expected = strategy(image)
-    for task in ("shape", "colour"):
-        found = session.run([f"logits_{task}"], {"image": pixels[None]})[0]
-        np.testing.assert_allclose(found, expected[task].numpy(), rtol=0, atol=1e-4)
+        expected, features = answer(strategy, image)
+    temperatures = {"shape": 2.5, "colour": 0.5}
+    found = _run(assemble(bare, preprocess=preprocess, classes=TASKS, temperature=temperatures, facts={}), pixels)
+    assert list(found) == ["logits_shape", "probabilities_shape", "logits_colour", "probabilities_colour", "features"]
+    for task, temperature in temperatures.items():
+        logits = expected[task].numpy().astype(np.float64) / temperature
+        np.testing.assert_allclose(found[f"logits_{task}"], logits, rtol=0, atol=1e-4)
+        scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        np.testing.assert_allclose(found[f"probabilities_{task}"], scores, rtol=0, atol=1e-4)
+        assert (found[f"probabilities_{task}"].argmax(1) == expected[task].numpy().argmax(1)).all()
+    np.testing.assert_allclose(found["features"], features.numpy(), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_the_graph_resizes_as_pillow_does(interpolation, tmp_path):
-    torch.manual_seed(0)
-    backbone = SmallResNet((8, 8, 16))
-    backbone.preprocess = replace(backbone.preprocess, interpolation=interpolation)
-    strategy = FineTune(backbone, LabelSpace({"label": ("a", "b", "c")})).eval()
-    facts = {"classes": strategy.label_space.classes, "preprocess": backbone.preprocess.to_dict()}
-    (tmp_path / "model.onnx").write_bytes(export(strategy, facts))
-    predictor = Predictor(tmp_path / "model.onnx", provider="cpu")
-    coarse = np.random.default_rng(0).integers(0, 256, (15, 10, 3), dtype=np.uint8)
-    image = Image.fromarray(coarse).resize((61, 40), Image.Resampling.BICUBIC)
-    image.save(tmp_path / "image.png")
-    on_host = predictor.run(predictor.pixels(tmp_path / "image.png")[None])["logits"]
-    in_graph = predictor.run(np.asarray(image)[None])["logits"]
-    other = images.fit(image, 32, 32, "bicubic" if interpolation == "bilinear" else "bilinear")
-    assert np.abs(on_host - in_graph).max() < 1e-3
-    assert np.abs(predictor.run(other[None])["logits"] - in_graph).max() > 2e-3
+def test_the_network_is_what_it_says_and_assembling_leaves_it_alone(several):
+    strategy, bare = several
+    before = bare.SerializeToString(deterministic=True)
+    (given,) = bare.graph.input
+    assert given.name == INPUT
+    assert [part.dim_value or part.dim_param for part in given.type.tensor_type.shape.dim] == ["batch", 3, 24, 24]
+    assert [value.name for value in bare.graph.output] == [
+        "network_logits_shape",
+        "network_logits_colour",
+        "network_features",
+    ]
+    assemble(bare, preprocess=strategy.backbone.preprocess, classes=TASKS, temperature=None, facts={})
+    assert bare.SerializeToString(deterministic=True) == before
 
 
-def test_the_temperature_divides_the_logits_inside_the_graph_and_changes_no_decision(to_export, picture):
-    strategy = to_export({"label": ("cat", "dog", "owl"), "size": ("small", "large")})
-    preprocess = strategy.backbone.preprocess.to_dict()
-    facts = {"classes": strategy.label_space.classes, "preprocess": preprocess}
-    images_ = np.stack([picture(28, 28, seed=seed) for seed in range(6)])
-    answers = []
-    for temperature in (None, {"label": 2.5, "size": 0.5}):
-        model = export(strategy, facts, temperature)
-        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-        names = [output.name for output in session.get_outputs()]
-        answers.append(dict(zip(names, session.run(None, {"image": images_}), strict=True)))
-    plain, scaled = answers
-    for task, temperature in (("label", 2.5), ("size", 0.5)):
-        np.testing.assert_allclose(scaled[f"logits_{task}"], plain[f"logits_{task}"] / temperature, rtol=1e-6)
-        exponents = np.exp(plain[f"logits_{task}"].astype(np.float64) / temperature)
-        expected = exponents / exponents.sum(1, keepdims=True)
-        np.testing.assert_allclose(scaled[f"probabilities_{task}"], expected, rtol=1e-4)
-        assert (scaled[f"probabilities_{task}"].argmax(1) == plain[f"probabilities_{task}"].argmax(1)).all()
+def test_features_are_left_out_unless_wanted(exported, to_export, tmp_path):
+    """Through one skeleton, which knows both ways."""
+    strategy = to_export()
+    first = network(strategy, skeletons=tmp_path)
+    plain = network(strategy, features=False, skeletons=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert [value.name for value in first.graph.output] == ["network_logits_label", "network_features"]
+    assert [value.name for value in plain.graph.output] == ["network_logits_label"]
+    whole = assemble(
+        plain,
+        preprocess=strategy.backbone.preprocess,
+        classes=strategy.label_space.classes,
+        temperature=None,
+        facts={},
+    )
+    assert [value.name for value in whole.graph.output] == ["logits", "probabilities"]
+
+
+def test_the_facts_cannot_contradict_the_graph(several):
+    strategy, bare = several
+    wrong = {"classes": {"label": ["x"]}, "preprocess": {}, "temperature": {"shape": 9.0}, "strategy": "fine_tune"}
+    whole = assemble(bare, preprocess=strategy.backbone.preprocess, classes=TASKS, temperature=None, facts=wrong)
+    facts = json.loads({entry.key: entry.value for entry in whole.metadata_props}[METADATA])
+    assert facts["strategy"] == "fine_tune"
+    assert facts["classes"] == {task: list(names) for task, names in TASKS.items()}
+    assert facts["preprocess"]["size"] == 24
+    assert facts["temperature"] == {"shape": 1.0, "colour": 1.0}
+
+
+def test_a_large_torchvision_network_keeps_its_answers_through_a_skeleton_of_other_weights(tmp_path):
+    def made(seed: int) -> FineTune:
+        torch.manual_seed(seed)
+        backbone = build("resnet18", preprocess=Preprocess(32, 32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
+        strategy = FineTune(backbone, LabelSpace({"label": ("a", "b", "c")}))
+        strategy.train()(torch.randn(8, 3, 32, 32))
+        return strategy.eval()
+
+    export(made(0), {}, skeletons=tmp_path)
+    strategy = made(1)
+    seconds = time.process_time()
+    content = export(strategy, {}, skeletons=tmp_path)
+    seconds = time.process_time() - seconds
+    assert len(list(tmp_path.iterdir())) == 1
+    assert seconds < 1.5  # some 0.2 s, where tracing takes several
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    with torch.no_grad():
+        expected = strategy((torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - 0.5) / 0.25)["label"]
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    found = np.asarray(session.run(["logits"], {"image": pixels})[0])
+    np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-3)

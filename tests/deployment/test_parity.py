@@ -81,3 +81,54 @@ def test_a_long_list_of_images_is_cut():
     with pytest.raises(ParityError) as caught:
         parity.check(expected, found, NAMES, ExportParams(logit_tolerance=100.0))
     assert str(caught.value).count(".png") == parity.SHOWN
+
+
+def test_whole_images_may_change_a_decision_only_as_far_as_their_pixels_explain():
+    """Pixels move logits by 0.2 here, so two classes may swap places that lie closer together than 0.4."""
+    native = _logits()
+    raw = native.copy()
+    raw[0, 1] += 0.2
+    native[4], raw[4] = [1.3, 1.0, -9.0], [1.0, 1.3, -9.0]
+    facts = parity.check_raw(native, raw, NAMES, LIMITS)
+    assert facts["near_ties"] == ["image4.png"]
+    assert facts["agreement"] == pytest.approx(0.95)
+    assert facts["max_logit_difference"] == pytest.approx(0.3)
+    native[4], raw[4] = [1.5, 1.0, -9.0], [1.0, 1.5, -9.0]
+    with pytest.raises(ParityError, match=r"1 of 20 decisions differ by more than the pixels explain .* image4\.png"):
+        parity.check_raw(native, raw, NAMES, LIMITS)
+
+
+def test_whole_images_that_change_too_many_decisions_are_refused():
+    native = _logits()
+    raw = native.copy()
+    raw[0, 1] += 0.2
+    native[4:6], raw[4:6] = [1.3, 1.0, -9.0], [1.0, 1.3, -9.0]
+    with pytest.raises(ParityError, match=r"2 of 20 decisions differ, but export\.min_precision_agreement allows 1"):
+        parity.check_raw(native, raw, NAMES, LIMITS)
+
+
+def test_whole_images_whose_answers_are_no_numbers_are_refused():
+    raw = _logits()
+    raw[5] = np.nan
+    with pytest.raises(ParityError, match=r"1 of 20 are no numbers, such as image5\.png"):
+        parity.check_raw(_logits(), raw, NAMES, LIMITS)
+
+
+def test_probabilities_must_be_the_softmax_of_the_logits():
+    logits = _logits()
+    chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    parity.check_probabilities(logits, chances, NAMES, LIMITS)
+    cold = np.exp(2 * logits) / np.exp(2 * logits).sum(1, keepdims=True)
+    with pytest.raises(ParityError, match=r"not the softmax of the logits on 20 of 20 images"):
+        parity.check_probabilities(logits, cold, NAMES, LIMITS)
+
+
+def test_class_names_are_compared_in_their_order():
+    known = {"label": ("cat", "dog", "owl")}
+    parity.check_names(known, {"label": ["cat", "dog", "owl"]})
+    with pytest.raises(ParityError, match="2 class names stand in another order, 'owl' for 'dog', 'dog' for 'owl'"):
+        parity.check_names(known, {"label": ["cat", "owl", "dog"]})
+    with pytest.raises(ParityError, match="names 2 classes, the model has 3"):
+        parity.check_names(known, {"label": ["cat", "dog"]})
+    with pytest.raises(ParityError, match="tasks"):
+        parity.check_names(known, {"breed": ["cat", "dog", "owl"]})

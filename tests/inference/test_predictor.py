@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +17,22 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from components import machine
 from components.data import images
-from components.errors import DataError, MachineError
-from components.inference.predictor import Predictor
-from components.inference.session import open_session, resolve
+from components.errors import DataError, MachineError, ParamsError
+from components.inference import machines, selection
+from components.inference.options import Options
+from components.inference.predictor import Failure, Prediction, Predictor
+from components.inference.routes import Route
 
 ROOT = Path(__file__).resolve().parents[2]
-without_gpu = pytest.mark.skipif(bool(machine.gpus()), reason="this machine has a GPU")
+ONE = Options(threads=1)
+SURE = math.exp(4) / (math.exp(4) + 2)
+"""Probability of "red" for a red image: its logits are 4, 0 and 0."""
 
 
 @pytest.fixture(scope="module")
 def predictor(exported):
-    return Predictor(exported, provider="cpu", threads=1)
+    return Predictor.load(exported, provider="cpu", options=ONE)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +43,16 @@ def files(picture, tmp_path_factory):
         paths.append(folder / f"{number}.png")
         Image.fromarray(picture(height, width, seed=number)).save(paths[-1])
     return paths
+
+
+def _load(folder: Path, **how) -> Predictor:
+    return Predictor.load(folder, **{"provider": "cpu", "options": ONE, **how})
+
+
+def _answer(predictor: Predictor, source) -> Prediction:
+    (found,) = predictor.predict([source])
+    assert isinstance(found, Prediction)
+    return found
 
 
 def _other_model(metadata: dict[str, str] | None = None) -> bytes:
@@ -52,32 +68,186 @@ def _other_model(metadata: dict[str, str] | None = None) -> bytes:
 def test_the_file_says_what_it_answers(predictor):
     assert predictor.classes == {"label": ["cat", "dog", "owl"]}
     assert (predictor.preprocess.size, predictor.preprocess.resize) == (24, 28)
-    assert predictor.provider == "CPUExecutionProvider"
+    assert (predictor.provider, predictor.precision) == ("cpu", "fp32")
 
 
 def test_predictions_come_in_order_whatever_the_batch_size(predictor, files):
-    one, many = list(predictor.predict(files, batch_size=1)), list(predictor.predict(files, batch_size=2))
+    one, many, all_at_once = (list(predictor.predict(files, batch_size=size)) for size in (1, 2, None))
     assert len(one) == len(files)
-    for a, b in zip(one, many, strict=True):
-        assert a.class_name == b.class_name
+    for a, b, c in zip(one, many, all_at_once, strict=True):
+        assert a.class_name == b.class_name == c.class_name
         assert a.probability == pytest.approx(b.probability, abs=1e-5)
+        assert a.probability == pytest.approx(c.probability, abs=1e-5)
     logits = predictor.logits(files, batch_size=2)["label"]
     names = np.array(predictor.classes["label"])
     assert [prediction.class_name for prediction in one] == names[logits.argmax(1)].tolist()
 
 
-def test_a_prediction_names_the_most_probable_class(predictor, files):
-    for prediction in predictor.predict(files):
-        assert list(prediction.probabilities) == ["cat", "dog", "owl"]
-        assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-5)
-        assert prediction.probability == max(prediction.probabilities.values())
-        assert prediction.probabilities[prediction.class_name] == prediction.probability
+def test_an_answer_is_the_one_worked_out_by_hand(colours, plain):
+    found = _answer(_load(colours()), plain(255, 0, 0))
+    assert found.class_name == "red"
+    assert found.probability == pytest.approx(SURE, abs=1e-6)
+    assert list(found.probabilities) == ["red", "green", "blue"]
+    assert found.probabilities["blue"] == pytest.approx((1 - SURE) / 2, abs=1e-6)
+    assert found.tasks == {}
 
 
-def test_bytes_and_files_give_the_same_pixels(predictor, files):
+def test_every_kind_of_image_gives_the_same_pixels(predictor, files):
     for path in files:
-        assert np.array_equal(predictor.pixels(path), predictor.pixels(path.read_bytes()))
-        assert predictor.pixels(path).shape == (28, 28, 3)
+        expected = predictor.pixels(path)
+        assert expected.shape == (28, 28, 3)
+        image = Image.open(path)
+        array = np.asarray(image)
+        alpha = np.dstack([array, np.full(array.shape[:2], 7, np.uint8)])
+        for same in (str(path), path.read_bytes(), image, array, alpha, image.convert("RGBA")):
+            assert np.array_equal(predictor.pixels(same), expected)
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (40, 30, 1)], ids=str)
+def test_a_grey_array_is_a_grey_image(predictor, shape):
+    grey = np.arange(40 * 30, dtype=np.uint32).reshape(shape).astype(np.uint8)
+    expected = predictor.pixels(Image.fromarray(grey.reshape(40, 30)))
+    assert np.array_equal(predictor.pixels(grey), expected)
+    assert (expected[..., 0] == expected[..., 2]).all()
+
+
+def test_what_cannot_be_used_fails_in_its_place_and_the_rest_is_answered(colours, plain, tmp_path):
+    red, blue = plain(255, 0, 0), plain(0, 0, 255)
+    (tmp_path / "text.png").write_bytes(b"no image")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    stream = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(stream, "JPEG")
+    wrong = {
+        tmp_path / "text.png": "text.png is not an image",
+        tmp_path / "empty.jpg": "empty.jpg is not an image: it is empty",
+        tmp_path / "none.png": "none.png: No such file or directory",
+        tmp_path: "it is a folder",
+        "/dev/zero": "it is not a file",
+        "a\0b": "null",
+        stream.getvalue()[:-200]: "truncated",
+        b"": "empty",
+        None: "not a NoneType",
+        7: "not a int",
+    }
+    arrays = [
+        (red / 255, "uint8, from 0 to 255, but this one is float64"),
+        (plain(0, 0, 0)[:0], r"not [0, 8, 3]"),
+        (np.zeros((8, 8, 2), np.uint8), "not [8, 8, 2]"),
+        (np.zeros(8, np.uint8), "not [8]"),
+    ]
+    cases = [*wrong.items(), *arrays]
+    sources = [part for source, _ in cases for part in (source, blue)]
+    for size in (1, 4, 100):
+        found = list(_load(colours()).predict([red, *sources], batch_size=size))
+        assert found[0].class_name == "red"
+        assert [answer.class_name for answer in found[2::2]] == ["blue"] * len(cases)
+        for failure, (_, reason) in zip(found[1::2], cases, strict=True):
+            assert isinstance(failure, Failure)
+            assert reason in failure.reason
+            assert "\n" not in failure.reason
+
+
+def test_too_many_pixels_fail_by_the_limit_s_name(colours, plain):
+    predictor = _load(colours(), max_pixels=100)
+    stream = io.BytesIO()
+    Image.fromarray(plain(255, 0, 0, height=10, width=11)).save(stream, "PNG")
+    for source in (stream.getvalue(), Image.open(stream)):
+        (failure,) = predictor.predict([source])
+        assert failure == Failure("the image has 11 × 10 pixels, but the limit is 100")
+    assert _answer(predictor, plain(255, 0, 0, height=10, width=10)).class_name == "red"
+
+
+def test_an_image_that_would_grow_beyond_the_limit_is_refused(colours):
+    """One pixel high and sixty thousand wide is small, but not with its shorter side resized."""
+    predictor = _load(colours())
+    predictor.preprocess = predictor.preprocess.__class__(224, 224, (0.0,) * 3, (1.0,) * 3)
+    with pytest.raises(DataError, match=r"would become 13440000 × 224"):
+        predictor.pixels(np.zeros((1, 60000, 3), np.uint8))
+
+
+def test_an_endless_iterator_is_read_as_far_as_it_is_needed(colours, plain):
+    taken = []
+
+    def endless():
+        for number in count():
+            taken.append(number)
+            yield plain(*[(255, 0, 0), (0, 255, 0)][number % 2])
+
+    found = [answer.class_name for answer in islice(_load(colours()).predict(endless(), batch_size=4), 12)]
+    assert found == ["red", "green"] * 6
+    assert len(taken) <= 12 + 2 * 4
+
+
+def test_threads_share_a_predictor(predictor, files):
+    expected = list(predictor.predict(files))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda size: list(predictor.predict(files * 3, batch_size=size)), [1, 2, 3, 5] * 6))
+    for answers in found:
+        assert [answer.class_name for answer in answers] == [answer.class_name for answer in expected] * 3
+        for answer, same in zip(answers, expected * 3, strict=True):
+            assert answer.probability == pytest.approx(same.probability, abs=1e-5)
+
+
+def test_one_image_that_is_not_loaded_yet_may_come_many_times(predictor):
+    noise = np.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, "PNG")
+    for _ in range(3):
+        image = Image.open(stream)  # reads the header alone; threads must not read on at the same time
+        found = list(predictor.predict([image] * 8))
+        assert {answer.probability for answer in found} == {_answer(predictor, noise).probability}
+
+
+def test_no_images_give_no_predictions(predictor):
+    assert list(predictor.predict([])) == []
+    with pytest.raises(DataError, match="no images"):
+        predictor.logits([])
+
+
+def test_a_batch_holds_at_least_one_image(predictor, files):
+    with pytest.raises(ParamsError, match="batch_size is 0"):
+        list(predictor.predict(files, batch_size=0))
+
+
+def test_below_the_bundle_s_threshold_it_abstains(colours, plain):
+    bundle = colours()
+    pale = plain(255, 127, 0)  # logits 4, nearly 2 and 0
+    sure = math.exp(4) / (math.exp(4) + math.exp(2) + 1)
+    assert sure < 0.9 < SURE < 0.97
+    assert [answer.abstain for answer in _load(bundle).predict([plain(255, 0, 0), pale])] == [False, True]
+    always, seldom = (_load(bundle, coverage=share) for share in (1.0, 0.5))
+    assert [answer.abstain for answer in always.predict([plain(255, 0, 0), pale])] == [False, False]
+    assert [answer.abstain for answer in seldom.predict([plain(255, 0, 0), pale])] == [True, True]
+    with pytest.raises(ParamsError, match=r"coverage 0\.7 has no threshold .* choose from: 1\.0, 0\.5"):
+        _load(bundle, coverage=0.7)
+
+
+def test_a_bundle_without_thresholds_never_abstains(colours, plain):
+    bundle = colours(abstain=None, abstain_below=None)
+    assert not _answer(_load(bundle), plain(100, 100, 100)).abstain
+    with pytest.raises(ParamsError, match="it has none at all"):
+        _load(bundle, coverage=0.5)
+
+
+def test_further_tasks_are_answered_beside_the_first(colours, plain):
+    tasks = colours(("fp32=tasks",), classes={"light": ["dark", "bright"], "label": ["red", "green", "blue"]})
+    found = _answer(_load(tasks), plain(255, 0, 204))
+    assert (found.class_name, list(found.tasks)) == ("red", ["light"])
+    light = found.tasks["light"]
+    assert light.class_name == "bright"
+    assert light.probability == pytest.approx((1 + 0.8) / 3, abs=1e-6)
+    assert light.probabilities["dark"] == pytest.approx(1 - (1 + 0.8) / 3, abs=1e-6)
+
+
+def test_features_are_what_the_backbone_gives(colours, plain):
+    found = _load(colours()).features([plain(255, 0, 0), plain(0, 51, 255)])
+    np.testing.assert_allclose(found, [[1, 0, 0], [0, 0.2, 1]], atol=1e-6)
+    with pytest.raises(DataError, match=r"not an image"):
+        _load(colours()).features([b"no"])
+    tasks = colours(("fp32=tasks",), classes={"label": ["red", "green", "blue"], "light": ["dark", "bright"]})
+    with pytest.raises(DataError, match=r"gives no features.* export\.features"):
+        _load(tasks).features([plain(1, 2, 3)])
 
 
 def test_the_host_s_resize_and_the_graph_s_agree(predictor, files):
@@ -88,86 +258,163 @@ def test_the_host_s_resize_and_the_graph_s_agree(predictor, files):
         np.testing.assert_allclose(graph, host, rtol=0, atol=0.03 * np.ptp(host) + 0.01)
 
 
-def test_an_image_that_cannot_be_read_is_named(predictor, tmp_path):
-    bad = tmp_path / "bad.png"
-    bad.write_bytes(b"no image")
+@pytest.mark.parametrize(
+    "batch", [np.zeros((1, 28, 28, 3)), np.zeros((28, 28, 3), np.uint8), np.zeros((1, 28, 28, 4), np.uint8)], ids=str
+)
+def test_a_batch_that_is_no_batch_of_pixels_is_refused(predictor, batch):
+    with pytest.raises(DataError, match=r"must be uint8 \[images, height, width, 3\]"):
+        predictor.run(batch)
+
+
+def test_logits_want_every_image(predictor, files, tmp_path):
+    """They prove parity, where no image may be left out."""
+    (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"bad\.png is not an image"):
-        list(predictor.predict([bad]))
-    with pytest.raises(DataError, match=r"cannot read .*none\.png"):
-        predictor.pixels(tmp_path / "none.png")
-    with pytest.raises(DataError, match="the image is not an image"):
-        predictor.pixels(b"")
+        predictor.logits([files[0], tmp_path / "bad.png"])
 
 
-def test_no_images_give_no_predictions(predictor):
-    assert list(predictor.predict([])) == []
+def test_auto_is_fp32_where_nothing_was_tuned(colours, plain):
+    predictor = _load(colours(("fp32", "int8")))
+    assert predictor.precision == "fp32"
+    assert _answer(predictor, plain(255, 0, 0)).probability == pytest.approx(SURE, abs=1e-6)
 
 
-def test_a_bundle_s_folder_will_do(exported):
-    assert Predictor(exported.parent, provider="cpu").classes == {"label": ["cat", "dog", "owl"]}
+def test_a_precision_by_name_is_that_one(colours, plain):
+    predictor = _load(colours(("fp32", "int8")), precision="int8")
+    assert predictor.precision == "int8"
+    half = math.exp(2) / (math.exp(2) + 2)
+    assert _answer(predictor, plain(255, 0, 0)).probability == pytest.approx(half, abs=1e-6)
 
 
-def test_a_missing_file_or_an_empty_folder_is_refused(tmp_path):
+def test_auto_is_what_was_tuned_for_this_machine(colours):
+    folder = colours(("fp32", "int8"))
+    machines.write(folder, Route("int8", "cpu"), Options(threads=1, spinning=True), {})
+    chosen = selection.select(folder, "auto", "auto", None)
+    assert (chosen.file.name, str(chosen.route)) == ("model.int8.onnx", "int8@cpu")
+    assert chosen.options == Options(threads=1, spinning=True)
+    assert Predictor.load(folder).precision == "int8"
+    assert str(selection.select(folder, "cpu", "fp32", None).route) == "fp32@cpu"  # by name: that one
+    assert selection.select(folder, "auto", "auto", ONE).options == ONE
+
+
+def test_what_a_bundle_lacks_is_refused_with_what_it_has(colours):
+    with pytest.raises(DataError, match=r"does not run as int8@cpu; it has fp32@cpu, fp32@openvino, "):
+        _load(colours(), precision="int8")
+    with pytest.raises(MachineError, match="cpu does not run precision 'fp16'"):
+        _load(colours(), precision="fp16")
+    with pytest.raises(MachineError, match=r"'cudaa' is not known; did you mean 'cuda'"):
+        _load(colours(), provider="cudaa")
+
+
+def test_a_route_that_was_refused_stays_refused(colours):
+    admission = {"int8@cpu": {"admitted": False, "reason": "12 of 100 decisions differ"}}
+    with pytest.raises(DataError, match=r"as int8@cpu: 12 of 100 decisions differ; it has .*fp32@cpu"):
+        _load(colours(("fp32", "int8"), admission=admission), precision="int8")
+
+
+def test_the_file_in_use_is_verified_and_no_other(colours):
+    folder = colours(("fp32", "int8"))
+    (folder / "model.int8.onnx").write_bytes(b"damaged")
+    assert _load(folder).precision == "fp32"
+    with pytest.raises(DataError, match=r"model\.int8\.onnx is not the file that was admitted: its sha256 is"):
+        _load(folder, precision="int8")
+    (folder / "model.int8.onnx").unlink()
+    with pytest.raises(DataError, match=r"incomplete: model\.int8\.onnx is missing"):
+        _load(folder, precision="int8")
+
+
+def test_external_weights_are_verified_too(colours):
+    folder = colours()
+    facts = json.loads((folder / "bundle.json").read_text())
+    (folder / "model.fp32.onnx.data").write_bytes(b"weights")
+    entry = {"file": "model.fp32.onnx.data", "sha256": "0" * 64, "bytes": 7}
+    facts["models"]["fp32"]["external"] = entry
+    (folder / "bundle.json").write_text(json.dumps(facts))
+    with pytest.raises(DataError, match=r"model\.fp32\.onnx\.data is not the file that was admitted"):
+        _load(folder)
+
+
+def test_one_file_out_of_a_bundle_runs_as_its_name_says(colours):
+    folder = colours(("fp32", "int8"))
+    assert _load(folder / "model.int8.onnx").precision == "int8"
+    assert _load((folder / "model.int8.onnx").rename(folder / "mine.onnx")).precision == "fp32"
+    with pytest.raises(DataError, match=r"holds fp32, so it cannot run as int8@cpu"):
+        _load(folder / "model.fp32.onnx", precision="int8")
+    (folder / "model.fp32.onnx").rename(folder / "model.fp16.onnx")
+    with pytest.raises(DataError, match=r"holds fp16, which cpu does not run; .*fp16@cuda"):
+        _load(folder / "model.fp16.onnx")
+
+
+def test_a_missing_file_or_a_folder_that_is_no_bundle_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"no model at .*none\.onnx"):
-        Predictor(tmp_path / "none.onnx")
-    with pytest.raises(DataError, match=r"no model at .*model\.fp32\.onnx"):
-        Predictor(tmp_path)
+        _load(tmp_path / "none.onnx")
+    with pytest.raises(DataError, match=r"is not a bundle: there is no bundle\.json"):
+        _load(tmp_path)
+    (tmp_path / "bundle.json").write_text('{"models": {"fp32": {}}}')
+    with pytest.raises(DataError, match=r"bundle\.json does not describe a bundle"):
+        _load(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no model", b"\x00" * 100], ids=["empty", "text", "zeros"])
 def test_garbage_is_refused_in_one_line(content, tmp_path):
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(DataError) as caught:
-        Predictor(tmp_path / "model.onnx", provider="cpu")
+        _load(tmp_path / "model.onnx")
     assert "model.onnx" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_cut_short_is_refused(exported, tmp_path):
+def test_a_model_cut_short_anywhere_is_refused(exported, tmp_path):
     content = exported.read_bytes()
-    (tmp_path / "model.onnx").write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError):
-        Predictor(tmp_path / "model.onnx", provider="cpu")
+    for length in range(1, len(content) - 1, len(content) // 20):
+        (tmp_path / "model.onnx").write_bytes(content[:length])
+        with pytest.raises(DataError):
+            _load(tmp_path / "model.onnx")
 
 
-@pytest.mark.parametrize("metadata", [{}, {"other": "x"}, {"graft": "{"}, {"graft": "{}"}], ids=str)
+@pytest.mark.parametrize("metadata", [{}, {"other": "x"}, {"graft": "{"}, {"graft": "{}"}, {"graft": "[]"}], ids=str)
 def test_a_model_that_graft_did_not_export_is_refused(metadata, tmp_path):
     (tmp_path / "model.onnx").write_bytes(_other_model(metadata))
     with pytest.raises(DataError, match=r"model\.onnx"):
-        Predictor(tmp_path / "model.onnx", provider="cpu")
+        _load(tmp_path / "model.onnx")
 
 
-def test_the_other_model_would_load_in_onnxruntime():
-    """Or the refusals above would be for another reason."""
-    assert open_session(_other_model(), "cpu").get_providers() == ["CPUExecutionProvider"]
+def test_a_file_says_what_onnx_reads_in_it(exported):
+    from components.inference import metadata
+
+    model = onnx.load(exported)
+    assert metadata.read(exported) == {entry.key: entry.value for entry in model.metadata_props}
 
 
-@without_gpu
-def test_cuda_by_name_is_refused_without_a_gpu(exported):
-    with pytest.raises(MachineError, match="'cuda'") as caught:
-        Predictor(exported, provider="cuda")
-    assert caught.value.exit_code == 3
-    with pytest.raises(MachineError, match="'cuda'"):
-        open_session(str(exported), "cuda")
+def test_few_images_of_other_classes_are_support_enough(colours, plain):
+    """Prototypes are the classes' mean colours, logits minus the squared distances to them."""
+    folder = colours(("fp32", "int8", "support"))
+    dark, light = [plain(0, 0, 0), plain(51, 51, 51)], [plain(204, 204, 204)]
+    for precision in ("fp32", "int8"):  # support features are the exact file's
+        predictor = _load(folder, precision=precision).with_support({"night": dark, "day": light})
+        assert predictor.classes == {"label": ["night", "day"]}
+        assert predictor.precision == "fp32"
+        night, day = predictor.predict([plain(51, 51, 51), plain(255, 255, 255)])
+        assert (night.class_name, day.class_name, day.abstain) == ("night", "day", False)
+        distances = 3 * 0.9**2, 3 * 0.2**2  # white is 1, the prototypes 0.1 and 0.8, in each of three channels
+        expected = math.exp(-distances[1]) / (math.exp(-distances[0]) + math.exp(-distances[1]))
+        assert day.probability == pytest.approx(expected, abs=1e-6)
+    assert _load(folder).classes["label"] == ["red", "green", "blue"]
 
 
-@without_gpu
-def test_auto_is_the_cpu_without_a_gpu():
-    assert resolve("auto") == "cpu"
-
-
-def test_an_unknown_provider_is_refused_with_a_suggestion():
-    with pytest.raises(MachineError, match=r"'cudaa' is not known; did you mean 'cuda'"):
-        resolve("cudaa")
-
-
-def test_a_provider_that_onnxruntime_silently_replaces_is_refused(exported, monkeypatch):
-    """With a driver present and the CUDA libraries missing onnxruntime answers from the CPU without a word."""
-    if "CUDAExecutionProvider" in Predictor(exported, provider="auto").session.get_providers():
-        pytest.skip("this machine has a GPU that works")
-    monkeypatch.setattr(machine, "gpus", lambda: ["a GPU whose libraries do not load"])
-    with pytest.raises(MachineError, match="cannot load CUDAExecutionProvider"):
-        open_session(str(exported), "cuda")
+def test_support_is_refused_where_it_cannot_help(colours, plain):
+    some = {"a": [plain(1, 2, 3)], "b": [plain(3, 2, 1)]}
+    with pytest.raises(DataError, match=r"a few-shot strategy .* \(.*prototypical.*\), and this is fine_tune"):
+        _load(colours(strategy="fine_tune")).with_support(some)
+    with pytest.raises(DataError, match="few-shot"):
+        _load(colours(("fp32", "support")) / "model.fp32.onnx").with_support(some)
+    predictor = _load(colours(("fp32", "support")))
+    with pytest.raises(DataError, match="at least two classes, but the support has 1"):
+        predictor.with_support({"a": [plain(1, 2, 3)]})
+    with pytest.raises(DataError, match="no image of class 'b'"):
+        predictor.with_support({"a": [plain(1, 2, 3)], "b": []})
+    with pytest.raises(DataError, match="not an image"):
+        predictor.with_support({"a": [plain(1, 2, 3)], "b": [b"x"]})
 
 
 def test_predicting_imports_no_torch(exported):
@@ -177,8 +424,9 @@ def test_predicting_imports_no_torch(exported):
     image.write_bytes(stream.getvalue())
     code = (
         "import sys, json; from pathlib import Path; from components.inference.predictor import Predictor;"
-        "found = list(Predictor(Path(sys.argv[1]), provider='cpu').predict([Path(sys.argv[2])]));"
-        "heavy = {'torch', 'torchvision', 'onnx', 'mlflow', 'prefect', 'pydantic', 'yaml'} & set(sys.modules);"
+        "found = list(Predictor.load(Path(sys.argv[1]), provider='cpu').predict([Path(sys.argv[2])]));"
+        "heavy = {'torch', 'torchvision', 'onnx', 'mlflow', 'prefect', 'pydantic', 'yaml', 'rich', 'typer', 'pyarrow',"
+        " 'openvino'} & set(sys.modules);"
         "print(json.dumps([sorted(heavy), found[0].class_name]))"
     )
     done = subprocess.run(

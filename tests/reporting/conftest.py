@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from timed_support import benchmark, bundle
 
 from components.reporting import leaderboard
 from components.reporting.evidence import Evidence
@@ -136,30 +137,6 @@ def evaluation(names: Sequence[str], classes: Sequence[str], best: float, seeds:
         "pairs": pairs,
         "strategies": rows,
     }  # fmt: skip
-
-
-def benchmark(names: Sequence[str]) -> dict:
-    measurement = {"precision": "fp32", "provider": "cpu", "latency_p95_ms": 2.0, "size_mib": 1.18}
-    return {
-        "strategy": names[0],
-        "machine": "2 cores of a CPU",
-        "measurements": [
-            {**measurement, "batch_size": size, "latency_ms": 1.2 * size, "images_per_s": 2500.0} for size in (1, 32)
-        ],
-        "strategies": {
-            name: {"latency_ms": 1.5 + 0.6 * (7 * rank % 5), "latency_p95_ms": 4.0, "size_mib": 1.18 + 0.1 * (rank % 3)}
-            for rank, name in enumerate(names)
-        },
-        "strategies_by": "torch on cpu, batch 1",
-    }
-
-
-def bundle(classes: Sequence[str]) -> dict:
-    return {
-        "classes": {"label": list(classes)},
-        "parity": {"fp32": {"images": 345, "agreement": 1.0, "max_logit_difference": 1e-5, "near_ties": []}},
-        "lineage": {"git_commit": None, "data_sha256": "cd" * 32, "seed": 0, "versions": {"python": "3.12"}},
-    }
 
 
 def audit(classes: Sequence[str], with_source: bool) -> dict:

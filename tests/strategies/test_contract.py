@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import itertools
 
@@ -12,8 +13,11 @@ import torch
 from components import jsonfile, tensorfile
 from components.backbones.build import build, to_arrays
 from components.backbones.small_resnet import SmallResNet
-from components.data.streams import STREAMS, Streams
+from components.data.streams import STREAMS, Streams, crop, normalise
+from components.deployment import tracing
 from components.deployment.onnx_export import export
+from components.explanation.features import answer
+from components.inference.options import Options
 from components.inference.predictor import Predictor
 from components.params import Recipe
 from components.strategies import catalogue
@@ -116,12 +120,12 @@ def test_comes_back_from_its_folder_with_the_same_logits(name, data_of, make_str
 
 
 @every_strategy
-def test_the_exported_graph_answers_like_torch(name, learned, toy, tmp_path):
+def test_the_exported_graph_answers_like_torch(name, learned, toy, tmp_path, monkeypatch):
     strategy = learned(name).strategy
     facts = {"classes": strategy.label_space.classes, "preprocess": strategy.backbone.preprocess.to_dict()}
     path = tmp_path / "model.onnx"
-    path.write_bytes(export(strategy, facts))
-    predictor = Predictor(path, provider="cpu", threads=1)
+    path.write_bytes(export(strategy, facts, skeletons=tmp_path))
+    predictor = Predictor.load(path, provider="cpu", options=Options(threads=1))
     pixels = toy.target.pixels[toy.target.rows("test", labelled=True)]
     for task, names in strategy.label_space.classes.items():
         expected = learned(name).logits["test"][task]
@@ -133,6 +137,23 @@ def test_the_exported_graph_answers_like_torch(name, learned, toy, tmp_path):
             scores = np.exp(expected[:batch] - expected[:batch].max(1, keepdims=True))
             scores /= scores.sum(1, keepdims=True)
             np.testing.assert_allclose(found[f"probabilities{suffix}"], scores, rtol=0, atol=1e-4)
+    # Other weights go into the same architecture, where none of those that it was traced with may have left anything.
+    monkeypatch.setattr(tracing, "trace", None)
+    other = copy.deepcopy(strategy)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for tensor in (*other.parameters(), *other.buffers()):
+            if tensor.is_floating_point():
+                tensor.mul_(torch.rand(tensor.shape, generator=generator) * 0.4 + 0.8)
+        preprocess = strategy.backbone.preprocess
+        image = normalise(crop(torch.from_numpy(pixels[:5].copy()), preprocess), preprocess)
+        outputs, features = answer(other, image)
+    path.write_bytes(export(other, facts, skeletons=tmp_path))
+    found = Predictor.load(path, provider="cpu", options=Options(threads=1)).run(pixels[:5])
+    for task, expected in outputs.items():
+        suffix = f"_{task}" if len(outputs) > 1 else ""
+        np.testing.assert_allclose(found[f"logits{suffix}"], expected.numpy(), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found["features"], features.numpy(), rtol=1e-3, atol=1e-4)
 
 
 @every_strategy

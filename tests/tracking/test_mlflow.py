@@ -87,7 +87,11 @@ def test_a_comparison_s_run_holds_what_all_share_and_the_winner_s_numbers(synced
     assert f"1. **{FAILED}**: failed; {REASON}" in note
     assert run.data.metrics["test_accuracy"] == 0.8
     assert run.data.metrics["bundle_fp32_cpu_batch1_latency_ms"] == 2.0
+    assert run.data.metrics["bundle_fp32_cpu_batch1_files_images_per_s"] == 400.0
+    assert run.data.metrics["bundle_fp32_cpu_peak_mib"] == 70.0
+    assert run.data.metrics["bundle_fp32_cpu_batch1_over_torch"] == 2.5
     assert run.data.metrics["bundle_fp32_agreement"] == 1.0
+    assert run.data.metrics["bundle_int8_cpu_agreement"] == 0.75
     assert run.data.metrics["transfer_low"] == 0.1
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
         "index.html", "leaderboard.json", "leaderboard_table.json", "evaluation.json", "audit.json", "benchmark.json",

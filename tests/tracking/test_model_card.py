@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from components.tracking import model_card
-from tracked_support import FAILED, REASON, bundle_facts, evaluation, model
+from tracked_support import FAILED, REASON, benchmark, bundle_facts, evaluation, model
 
 
 def _card(bundle: dict | None = None, found: dict | None = None) -> str:
     return model_card.card(
-        bundle or bundle_facts(), found or evaluation(), model("dan"), name="graft-toy", version="3",
+        bundle or bundle_facts(), found or evaluation(), model("dan"), benchmark(), name="graft-toy", version="3",
         decision="better than the champion by +2.00 points",
     )  # fmt: skip
 
@@ -33,6 +33,10 @@ def _card(bundle: dict | None = None, found: dict | None = None) -> str:
         "- class `a`: 75.0% of 4 found (30.0% to 95.0%)",
         "- images with camera `old`: 50.0% of 4 right (20.0% to 80.0%)",
         "- from 0.900: 50% of the test images answered, 100.0% of those rightly",
+        "Measured on 2 cores of a CPU, 1 thread, beside torch in one run.",
+        "- `fp32@cpu`: 80.0% of the test images, decides as fp32 on 100.00%, 2.00 ms for a batch of 1, 1.50 MiB, "
+        "2.5 times as fast as torch; fastest: every precision on cpu is held against it",
+        "- `int8@cpu`: refused, 75.00% of 4 decisions agree",
         "needs source, unlabelled",
         "- hyper-parameters: trade_off 2.0",
         "- recipe: steps 20, lr 0.1",
@@ -99,3 +103,12 @@ def test_a_threshold_that_no_test_image_reaches_and_no_commit_are_said_so():
     card = _card({**facts, "abstain": [step], "lineage": {**facts["lineage"], "git_commit": None}})
     assert "- from 0.990: no test image answered" in card
     assert "- not made in a git repository, seed 1" in card
+
+
+def test_where_nothing_was_measured_the_card_tells_what_export_decided():
+    card = model_card.card(
+        bundle_facts(), evaluation(), model("dan"), None, name="graft-toy", version="3", decision="it is the first"
+    )
+    assert "Its speed was not measured." in card
+    assert "- `fp32@cpu`: admitted, 100.00% of 4 decisions agree" in card
+    assert "- `int8@cpu`: refused, 75.00% of 4 decisions agree" in card

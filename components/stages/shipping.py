@@ -1,0 +1,95 @@
+"""What of a bundle goes into production on this machine: the files that are worth it, and how to run them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components import jsonfile
+from components.deployment import bundle
+from components.errors import DataError
+from components.inference import machines
+from components.inference.options import DEFAULT, Options
+from components.inference.routes import PARENT, Route
+
+ALWAYS = (PARENT, "support")
+"""Files that are shipped whatever their speed: what every machine can run, and what answers among new classes."""
+
+
+@dataclass(frozen=True)
+class Shipping:
+    """`files`: keys of bundle.json's `models`, None for all of them; `route` and `options`: how this machine runs it
+    fastest, None where nothing was measured; `measured`: the figures that speak for that."""
+
+    files: tuple[str, ...] | None = None
+    route: Route | None = None
+    options: Options = DEFAULT
+    measured: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """With the type of this machine, since it holds for no other."""
+        return {
+            "machine": machines.key(),
+            "files": None if self.files is None else list(self.files),
+            "route": None if self.route is None else str(self.route),
+            "options": self.options.to_dict(),
+            "measured": None if self.measured is None else dict(self.measured),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Shipping:
+        """The inverse of `to_dict`; everything and no route where it was written on another type of machine."""
+        if content["machine"] != machines.key() or content["route"] is None:
+            return cls()
+        files = None if content["files"] is None else tuple(content["files"])
+        options = Options.from_dict(content["options"])
+        return cls(files, Route.parse(content["route"]), options, content["measured"])
+
+
+def decide(facts: Mapping[str, Any], benchmark: Mapping[str, Any] | None) -> Shipping:
+    """`facts`: bundle.json; `benchmark`: reports/benchmark.json, or None.
+
+    Files with a route that was admitted for its accuracy and for its speed. Where another bundle was measured, or this
+    one on another type of machine, nothing is known of its speed here: then all of it is shipped.
+    """
+    if (
+        benchmark is None
+        or benchmark.get("bundle") != bundle.identity(dict(facts))
+        or benchmark["machine_key"] != machines.key()
+    ):
+        return Shipping()
+    worthy = {Route.parse(text).file for text, verdict in benchmark["speed"].items() if verdict["admitted"]}
+    files = tuple(key for key in facts["models"] if key in worthy or key in ALWAYS)
+    fastest = benchmark["fastest"]
+    rows = [row for row in benchmark["measurements"] if row["route"] == fastest and row["from"] == "arrays"]
+    row = min(rows, key=lambda row: row["batch_size"])
+    names = ("batch_size", "latency_ms", "images_per_s")
+    return Shipping(
+        files,
+        Route.parse(fastest),
+        Options.from_dict(benchmark["options"][fastest]),
+        {**{name: row[name] for name in names}, "threads": benchmark["threads"]},
+    )
+
+
+def install(source: Path, destination: Path, shipping: Shipping) -> None:
+    """Puts a bundle into production. What `graft tune` found for the same bundle stays. Killed between the steps, it
+    leaves one that serves by the defaults."""
+    tuned = destination / machines.FILE
+    known = tuned.read_text(encoding="utf-8") if tuned.exists() and _same(source, destination) else None
+    bundle.install(source, destination, keep=shipping.files)
+    if known is not None:
+        jsonfile.write_text(tuned, known)
+    if shipping.route is not None and machines.read(destination) is None:
+        machines.write(destination, shipping.route, shipping.options, shipping.measured or {})
+
+
+def _same(source: Path, destination: Path) -> bool:
+    """Whether both say that they are the same bundle; what is in production may be damaged, which is why it goes."""
+    try:
+        first, second = (bundle.identity(jsonfile.read(folder / bundle.FILE)) for folder in (source, destination))
+    except (DataError, KeyError, TypeError, AttributeError):
+        return False
+    return first == second

@@ -1,0 +1,259 @@
+"""graft benchmark and graft tune: how fast a bundle is on this machine, and how to run it fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from components import jsonfile, paths
+from components.errors import DataError, ParamsError
+
+if TYPE_CHECKING:
+    from components.inference.speed import Material
+    from components.inference.tuning import Tuning
+
+WIDTH = 100  # columns, where the terminal's are unknown
+MOST = 256
+"""Images of a folder that are answered."""
+Bundle = Annotated[Path, typer.Argument(help="A bundle's folder.")]
+
+
+def benchmark(
+    bundle: Bundle = paths.CHAMPION,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of images to answer; else the workspace's test images.", show_default=False),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Spent on each row of the table.")] = 1.0,
+    batch_sizes: Annotated[str, typer.Option(help="With commas between them.")] = "1,32",
+    threads: Annotated[
+        int | None, typer.Option(help="Of everything that is measured; else all cores.", show_default=False)
+    ] = None,
+    providers: Annotated[str, typer.Option(help="auto, or of cpu, openvino, cuda, tensorrt.")] = "auto",
+    torch_compile: Annotated[bool, typer.Option("--torch-compile", help="Compare with torch.compile too.")] = False,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", help="Write all that was found to a file.", show_default=False)
+    ] = None,
+) -> None:
+    """Measure a bundle: accuracy, latency, throughput and memory of every precision and provider."""
+    from components import machine
+    from components.inference import selection
+    from components.inference.speed import Plan
+    from components.params import BenchmarkParams
+    from components.stages import measuring
+
+    facts = selection.read(bundle)
+    material, about = _material(facts, images)
+    trained, lacking = _trained(facts)
+    sizes = _numbers(batch_sizes)
+    plan = Plan(sizes, seconds, BenchmarkParams().min_speed_up, threads or machine.physical_cores())
+    found = measuring.measured(
+        bundle,
+        material,
+        plan,
+        providers=tuple(providers.split(",")),
+        trained=trained,
+        torch_compile=torch_compile,
+        say=lambda line: None,
+    )
+    console = _console()
+    console.print(times(found))
+    console.print(routes(found, facts))
+    for note in (_conditions(found), about, lacking):
+        if note:
+            console.print(Text(note))
+    if as_json is not None:
+        jsonfile.write(as_json, found)
+
+
+def tune(
+    bundle: Bundle = paths.CHAMPION,
+    seconds: Annotated[float, typer.Option(help="How long to search, about.")] = 60.0,
+    batch_size: Annotated[int, typer.Option(help="Images of a call that is to be fast.")] = 1,
+) -> None:
+    """Find the fastest way to run a bundle on this machine, and note it in the bundle's machines.json."""
+    from components.inference import machines, tuning
+
+    if seconds <= 0:
+        raise ParamsError(f"--seconds is {seconds:g}, but must be positive")
+    if bundle.resolve() == paths.BUNDLE.resolve() and Path("dvc.yaml").exists():
+        raise ParamsError(
+            f"{bundle} is made by the pipeline, which would make it anew for every change: tune {paths.CHAMPION}, or a "
+            "copy elsewhere"
+        )
+    if batch_size < 1:
+        raise ParamsError(f"--batch-size is {batch_size}, but must be at least 1")
+    console = _console()
+    found = tuning.tune(bundle, seconds, batch_size=batch_size, say=lambda line: console.print(Text(line, style="dim")))
+    console.print(tried(found))
+    told = found.measured
+    gain = f"{told['ratio']:.2f} times as fast as {told['over']} ({told['low']:.2f} to {told['high']:.2f})"
+    if tuning.describe(found.chosen) == told["over"]:
+        gain = "nothing beats it by more than chance"
+    console.print(Text(f"Fastest here: {tuning.describe(found.chosen)}; {gain}."))
+    console.print(Text(f"Most images per second from batches of {told['batch_size']} on: {told['images_per_s']:,.0f}."))
+    console.print(Text(f"{bundle / machines.FILE}: {machines.describe()}"))
+
+
+def times(found: Mapping[str, Any]) -> Table:
+    """Every route and reference at every batch size, at most 100 columns wide."""
+    grid = _grid("Time", "route", "batch", "p50 ms", "p95", "p99", "images/s", "from files", "CPU ms", "over torch")
+    rows = [*found["measurements"], *found["references"]]
+    from_files = {(row["route"], row["provider"], row["batch_size"]): row for row in rows if row["from"] == "files"}
+    for row in rows:
+        if row["from"] != "arrays":
+            continue
+        other = from_files[row["route"], row["provider"], row["batch_size"]]
+        over = row.get("over_torch")
+        grid.add_row(
+            row["route"],
+            str(row["batch_size"]),
+            *(_milliseconds(row[f"latency{name}_ms"]) for name in ("", "_p95", "_p99")),
+            f"{row['images_per_s']:,.0f}",
+            f"{other['images_per_s']:,.0f}",
+            _milliseconds(row["cpu_ms_per_image"]),
+            f"{_times(over['ratio'])} ({_times(over['low'])}-{_times(over['high'])})" if over else "",
+        )
+    return grid
+
+
+def routes(found: Mapping[str, Any], facts: Mapping[str, Any]) -> Table:
+    """Every route once: how well it answers, what it takes, and whether it is worth shipping; those that were refused
+    for their answers too. `facts`: bundle.json."""
+    from components.reporting.verdicts import verdicts
+
+    admission = facts.get("admission", {})
+    grid = _grid("Routes", "route", "test %", "agree %", "MiB", "peak MiB", "cold s", "verdict")
+    rows = {row["route"]: row for row in found["measurements"]}
+    for verdict in verdicts(found, facts):
+        row, agreement = rows.get(verdict.route), admission.get(verdict.route, {}).get("agreement")
+        accuracy = found["accuracy"].get(verdict.route)
+        measured = (
+            [f"{row['size_mib']:.2f}", f"{row['peak_mib']:.0f}", f"{row['cold_start_s']:.2f}"] if row else ["", "", ""]
+        )
+        grid.add_row(
+            verdict.route,
+            "" if accuracy is None else f"{100 * accuracy:.1f}",
+            "" if agreement is None else f"{100 * agreement:.1f}",
+            *measured,
+            Text(f"{verdict.kind}: {verdict.reason}", style="red" if verdict.kind == "refused" else ""),
+        )
+    return grid
+
+
+def tried(found: Tuning) -> Table:
+    """What `graft tune` measured, the fastest first."""
+    grid = _grid("Tried", "route", "threads", "spinning", "arena", "optimization", "p50 ms", "times as fast", "in")
+    for trial in found.trials:
+        options, over = trial.candidate.options, trial.over_default
+        grid.add_row(
+            Text(str(trial.candidate.route), style="bold" if trial.candidate == found.chosen else ""),
+            "all" if options.threads is None else str(options.threads),
+            "yes" if options.spinning else "no",
+            "yes" if options.arena else "no",
+            options.optimization,
+            _milliseconds(trial.latency_ms),
+            f"{over.value:.2f} ({over.low:.2f}-{over.high:.2f})",
+            trial.part,
+        )
+    return grid
+
+
+def _conditions(found: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    cores = "1 thread" if found["threads"] == 1 else f"{found['threads']} threads"
+    return (
+        f"{found['machine']}; {versions}; {cores}; all in turns in one run, over torch with 95 % intervals"
+        f"{' of CPU time' if found['threads'] == 1 else ''}."
+    )
+
+
+def _material(facts: Mapping[str, Any], folder: Path | None) -> tuple[Material, str]:
+    """The images to answer, and a sentence about them."""
+    import numpy as np
+
+    from components.data import images as decoding
+    from components.inference.folder import find
+    from components.inference.speed import Material
+    from components.types import TASK, Preprocess
+
+    preprocess = Preprocess.from_dict(facts["preprocess"])
+    if folder is None:
+        from components.data import prepared
+        from components.stages import measuring
+
+        if not paths.PREPARED.exists():
+            raise DataError(f"there are no test images at {paths.PREPARED}: give a folder of images by --images")
+        data = prepared.read(paths.PREPARED)
+        side = data.target.pixels.shape[1]
+        if list(data.label_space.classes[TASK]) != list(facts["classes"][TASK]) or side != preprocess.resize:
+            raise DataError(
+                f"the images at {paths.PREPARED} are not this bundle's: give a folder of images by --images"
+            )
+        return measuring.material(data), ""
+    found = [path for path, _ in zip(find([folder]), range(MOST), strict=False)]
+    if not found:
+        raise ParamsError(f"there are no images below {folder}")
+    side = preprocess.resize
+    arrays = [
+        decoding.fit(decoding.read(path), resize=side, size=side, interpolation=preprocess.interpolation)
+        for path in found
+    ]
+    return (
+        Material(np.stack(arrays), [path.read_bytes() for path in found]),
+        f"{len(found)} images of {folder}; nobody says what they show, so no accuracy is known.",
+    )
+
+
+def _trained(facts: Mapping[str, Any]) -> tuple[Path | None, str]:
+    """The folder of the model that the bundle was exported from, if it and torch are here; else why not."""
+    import importlib.util
+
+    folder = paths.MODELS / facts["strategy"]
+    if importlib.util.find_spec("torch") is None:
+        return None, "torch is not installed, so there is nothing of it to compare with: pip install 'graft[train]'."
+    about = folder / "model.json"
+    if not about.exists() or jsonfile.read(about).get("weights_sha256") != facts["lineage"]["weights_sha256"]:
+        return None, f"{folder} does not hold the model that this bundle was exported from, so torch has none to run."
+    return folder, ""
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ParamsError(f"--batch-sizes is {text!r}, but must be whole numbers with commas between them") from None
+    if min(numbers) < 1:
+        raise ParamsError(f"--batch-sizes is {text!r}, but each must be at least 1")
+    return numbers
+
+
+def _grid(title: str, first: str, *others: str) -> Table:
+    grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+    grid.add_column(first, no_wrap=True)
+    for heading in others:
+        if heading in ("verdict", "in"):
+            grid.add_column(heading, overflow="fold")
+        else:
+            grid.add_column(heading, justify="right", no_wrap=heading != "over torch")
+    return grid
+
+
+def _times(value: float) -> str:
+    return f"{value:.{2 if value < 9.995 else 1}f}"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(width=WIDTH, highlight=False)
