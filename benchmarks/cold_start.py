@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import performance_page
-from components.inference.providers import present
+from components.runtimes.providers import present
 
 CLASSES, STORED = 100, 256
 PHOTOGRAPH = (500, 375)
@@ -64,7 +64,7 @@ session.run(None, {"image": numpy.asarray(Image.open(sys.stdin.buffer).convert("
 PREDICTOR = """
 import sys
 from pathlib import Path
-from components.inference.options import Options
+from components.runtimes.options import Options
 from components.inference.predictor import Predictor
 precision, provider, cache = sys.argv[3:6]
 file = Path(sys.argv[1]) / f"model.{'int8' if precision == 'int8' else 'fp32'}.onnx"

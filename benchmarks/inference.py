@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks import inference_tables, performance_page
 from components import machine
-from components.inference.timing import Sample, Variant, measure
+from components.speed.timing import Sample, Variant, measure
 
 if TYPE_CHECKING:
     from benchmarks.inference_ways import Subject

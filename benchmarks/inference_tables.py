@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from benchmarks.performance_page import table
-from components.inference.timing import Clock, Ratio, Sample, ratio
+from components.speed.timing import Clock, Ratio, Sample, ratio
 
 if TYPE_CHECKING:
     from benchmarks.inference import Cell

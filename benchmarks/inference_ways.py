@@ -15,14 +15,15 @@ from torch import Tensor, nn
 
 from components.backbones.build import build, preprocess_of
 from components.data.streams import crop, normalise
-from components.deployment import onnx_export, onnx_file, references
+from components.deployment import onnx_export, onnx_file
 from components.deployment.candidates import int8_candidates
 from components.deployment.onnx_export import INPUT
-from components.inference.options import Options
-from components.inference.providers import present
-from components.inference.routes import Route, routes
-from components.inference.session import open_session
 from components.params import ExportParams
+from components.runtimes.options import Options
+from components.runtimes.providers import present
+from components.runtimes.routes import Route, routes
+from components.runtimes.session import open_session
+from components.speed import references
 from components.strategies.fine_tune import FineTune
 from components.types import TASK, LabelSpace, Preprocess
 

@@ -27,8 +27,8 @@ import numpy as np
 
 from components import machine
 from components.inference import folder, stream
-from components.inference.options import Options
 from components.inference.predictor import BATCH_SIZES, Failure, Predictor
+from components.runtimes.options import Options
 
 NETWORKS = {"small_resnet": 32, "resnet18": 224, "mobilenet_v3_small": 224, "resnet50": 224}
 STEP = 2000

@@ -80,7 +80,7 @@ def _torch(has_gpu: bool) -> Finding:
 def _providers(has_gpu: bool) -> list[Finding]:
     """What a model can run on here. Without a GPU it is no fault that CUDA does not load, but it is said why: in a
     container that was started without access to its GPU this is how it shows."""
-    from components.inference.providers import missing, present
+    from components.runtimes.providers import missing, present
 
     findings = [_provider(name) for name in present()]
     lacks = missing("cuda")
@@ -91,7 +91,7 @@ def _providers(has_gpu: bool) -> list[Finding]:
 
 def _provider(provider: str) -> Finding:
     """Whether a model is answered by this provider: a session is made, since a list of names proves nothing."""
-    from components.inference.session import open_session
+    from components.runtimes.session import open_session
 
     what = f"runs on {provider}"
     if not importlib.util.find_spec("onnx"):

@@ -58,7 +58,8 @@ print("trained", len(catalogue.STRATEGIES))
 """
 
 SERVE = """
-from components.inference import predictor, session
+from components.inference import predictor
+from components.runtimes import session
 print("served", sorted({"torch", "torchvision"} & set(sys.modules)))
 """
 

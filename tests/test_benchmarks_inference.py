@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import cold_start, inference, inference_tables, performance_page
 from benchmarks.inference import Cell
-from components.inference.timing import Sample
+from components.speed.timing import Sample
 
 ROUTES = {"torch eager": 40.0, "fp32@cpu": 10.0, "int8@cpu": 4.0, "fp32@openvino": 8.0, "int8@openvino": 8.0}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from components import machine
-from components.inference import providers
-from components.inference.providers import present
+from components.runtimes import providers
+from components.runtimes.providers import present
 from graft import doctor
 
 
@@ -30,7 +30,7 @@ def test_what_a_machine_without_gpu_lacks_is_told_and_no_fault(monkeypatch):
 
 def test_a_gpu_that_cannot_be_used_is_a_fault(monkeypatch):
     """The driver reports a GPU, but a library is missing: the error of a session is the finding."""
-    from components.inference import session
+    from components.runtimes import session
 
     monkeypatch.setattr(machine, "gpus", lambda: [machine.Gpu("GPU-0", "A")])
     for module in (providers, session):

@@ -9,7 +9,7 @@ import numpy as np
 
 from components.errors import DataError
 from components.inference.selection import Selection
-from components.inference.session import Session, open_session
+from components.runtimes.session import Session, open_session
 
 IMAGE = "image"
 """The input that holds the pixels, uint8 [B, H, W, 3]."""

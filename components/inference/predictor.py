@@ -17,8 +17,8 @@ from components.errors import DataError, ParamsError
 from components.inference import metadata, stream
 from components.inference.answers import Failure, Prediction, predictions
 from components.inference.model import IMAGE, Model
-from components.inference.options import Options
 from components.inference.selection import Selection, select
+from components.runtimes.options import Options
 from components.types import TASK, Preprocess
 
 __all__ = ["Failure", "Prediction", "Predictor", "Source"]

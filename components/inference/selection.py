@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from components import jsonfile
 from components.errors import DataError, choices
-from components.inference.options import Options
-from components.inference.providers import resolve
-from components.inference.routes import FILES, PARENT, Route, routes
+from components.runtimes.options import Options
+from components.runtimes.providers import resolve
+from components.runtimes.routes import FILES, PARENT, Route, routes
 
 BUNDLE = "bundle.json"
 MACHINES = "machines.json"
@@ -86,7 +86,7 @@ def _verify(path: Path, sha256: str) -> None:
 def _tuned(bundle: Path) -> tuple[Route, Options] | None:
     if not (bundle / MACHINES).exists():
         return None
-    from components.inference import machines
+    from components.runtimes import machines
 
     return machines.read(bundle)
 

@@ -16,7 +16,7 @@ import numpy as np
 from components.errors import DataError
 from components.inference import selection
 from components.inference.model import Model
-from components.inference.routes import PARENT, Route
+from components.runtimes.routes import PARENT, Route
 from components.types import TASK
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from components.data import prepared
 from components.data.prepared import Prepared
 from components.data.streams import crop, normalise
 from components.deployment.footprint import size_mib
-from components.inference.speed import Plan
-from components.inference.speed_gate import clock
-from components.inference.timing import Clock, Sample, Variant, measure
 from components.params import Params
-from components.stages import measuring
+from components.speed import subjects
+from components.speed.gate import clock
+from components.speed.measurement import Plan
+from components.speed.timing import Clock, Sample, Variant, measure
 from components.stages.command import main, say
 from components.strategies.base import Strategy
 from components.training.compute import Compute, choose
@@ -38,16 +38,16 @@ def benchmark() -> None:
     strategies = _competitors(params, data, compute)
     options = params.benchmark
     strategy = jsonfile.read(paths.BUNDLE / "bundle.json")["strategy"]
-    found = measuring.measured(
+    found = subjects.measured(
         paths.BUNDLE,
-        measuring.material(data),
+        subjects.material(data),
         Plan(options.batch_sizes, options.seconds, options.min_speed_up, compute.threads),
         providers=options.providers,
         trained=paths.MODELS / strategy,
         torch_compile=options.torch_compile,
         say=say,
     )
-    in_torch = dict.fromkeys((row["route"] for row in found["references"]), measuring.trained_accuracy(strategy, data))
+    in_torch = dict.fromkeys((row["route"] for row in found["references"]), subjects.trained_accuracy(strategy, data))
     jsonfile.write(
         paths.BENCHMARK,
         {

@@ -12,17 +12,17 @@ from onnx import ModelProto
 
 from components import jsonfile, lineage, paths
 from components import params as parameters
+from components.admission import precisions, proof, support
+from components.admission.proof import OPTIONAL, Truth
 from components.data import prepared
 from components.data.prepared import Prepared
 from components.deployment import bundle, onnx_export, onnx_file
 from components.deployment.support_export import export_support
 from components.errors import DataError, ParamsError, choices
-from components.inference.routes import PARENT, Route, routes
-from components.inference.session import present
 from components.params import Params
-from components.stages import precisions, proof, support
+from components.runtimes.routes import PARENT, Route, routes
+from components.runtimes.session import present
 from components.stages.command import main, say
-from components.stages.proof import OPTIONAL, Truth
 from components.strategies.few_shot import FewShot
 from components.training.restore import restore
 
@@ -69,7 +69,7 @@ def make(name: str, folder: Path, evaluation: Mapping, data: Prepared, params: P
     parity: dict[str, dict] = {}
     verdicts: dict[Route, dict] = {}
     for provider in present():
-        found, verdicts[Route(PARENT, provider)] = precisions.full(models[PARENT], provider, true, params)
+        found, verdicts[Route(PARENT, provider)] = precisions.full(models[PARENT], provider, true, params, say=say)
         parity.setdefault(PARENT, found)  # the CPU's, which every machine has
     sound = [provider for provider in present() if verdicts[Route(PARENT, provider)]["admitted"]]
     reduced, others = precisions.reduced(network, models[PARENT], sound, assembled, true, data, params)

@@ -20,11 +20,11 @@ from components.errors import GraftError
 from components.evaluation.intervals import Interval, paired_interval
 from components.filelock import locked
 from components.inference.predictor import Predictor
-from components.inference.routes import Route
 from components.params import Params
-from components.stages import shipping
+from components.runtimes.routes import Route
+from components.speed import shipping
+from components.speed.shipping import Shipping
 from components.stages.command import main, say
-from components.stages.shipping import Shipping
 from components.tracking import promotion
 from components.types import TASK
 

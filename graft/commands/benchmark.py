@@ -16,8 +16,8 @@ from components import jsonfile, paths
 from components.errors import DataError, ParamsError
 
 if TYPE_CHECKING:
-    from components.inference.speed import Material
-    from components.inference.tuning import Tuning
+    from components.speed.measurement import Material
+    from components.speed.tuning import Tuning
 
 WIDTH = 100  # columns, where the terminal's are unknown
 MOST = 256
@@ -45,16 +45,16 @@ def benchmark(
     """Measure a bundle: accuracy, latency, throughput and memory of every precision and provider."""
     from components import machine
     from components.inference import selection
-    from components.inference.speed import Plan
     from components.params import BenchmarkParams
-    from components.stages import measuring
+    from components.speed import subjects
+    from components.speed.measurement import Plan
 
     facts = selection.read(bundle)
     material, about = _material(facts, images)
     trained, lacking = _trained(facts)
     sizes = _numbers(batch_sizes)
     plan = Plan(sizes, seconds, BenchmarkParams().min_speed_up, threads or machine.physical_cores())
-    found = measuring.measured(
+    found = subjects.measured(
         bundle,
         material,
         plan,
@@ -79,7 +79,8 @@ def tune(
     batch_size: Annotated[int, typer.Option(help="Images of a call that is to be fast.")] = 1,
 ) -> None:
     """Find the fastest way to run a bundle on this machine, and note it in the bundle's machines.json."""
-    from components.inference import machines, tuning
+    from components.runtimes import machines
+    from components.speed import tuning
 
     if seconds <= 0:
         raise ParamsError(f"--seconds is {seconds:g}, but must be positive")
@@ -181,13 +182,13 @@ def _material(facts: Mapping[str, Any], folder: Path | None) -> tuple[Material, 
 
     from components.data import images as decoding
     from components.inference.folder import find
-    from components.inference.speed import Material
+    from components.speed.measurement import Material
     from components.types import TASK, Preprocess
 
     preprocess = Preprocess.from_dict(facts["preprocess"])
     if folder is None:
         from components.data import prepared
-        from components.stages import measuring
+        from components.speed import subjects
 
         if not paths.PREPARED.exists():
             raise DataError(f"there are no test images at {paths.PREPARED}: give a folder of images by --images")
@@ -197,7 +198,7 @@ def _material(facts: Mapping[str, Any], folder: Path | None) -> tuple[Material, 
             raise DataError(
                 f"the images at {paths.PREPARED} are not this bundle's: give a folder of images by --images"
             )
-        return measuring.material(data), ""
+        return subjects.material(data), ""
     found = [path for path, _ in zip(find([folder]), range(MOST), strict=False)]
     if not found:
         raise ParamsError(f"there are no images below {folder}")

@@ -14,9 +14,9 @@ from components.backbones.build import build, preprocess_of
 from components.backbones.catalogue import BACKBONES
 from components.data.prepared import Prepared
 from components.deployment.onnx_export import export
-from components.inference.options import Options
 from components.inference.predictor import Predictor
 from components.params import Recipe
+from components.runtimes.options import Options
 from components.strategies import catalogue
 from components.strategies.fine_tune import FineTune
 from components.strategies.teacher import stage_outputs

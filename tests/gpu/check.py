@@ -25,12 +25,12 @@ import torch
 from subject import Subject
 
 from components.errors import MachineError
-from components.inference import cuda, profile
-from components.inference import session as sessions
-from components.inference.options import DEFAULT
-from components.inference.providers import PROVIDERS, missing
-from components.inference.session import open_session
-from components.inference.timing import Sample, Variant, measure, ratio
+from components.runtimes import cuda, profile
+from components.runtimes import session as sessions
+from components.runtimes.options import DEFAULT
+from components.runtimes.providers import PROVIDERS, missing
+from components.runtimes.session import open_session
+from components.speed.timing import Sample, Variant, measure, ratio
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -124,7 +124,7 @@ def correct(subject: Subject, files: dict[str, Path], device: str) -> list[Check
 
 def _refused(file: Path) -> Check:
     """With the GPU hidden, CUDA by name must be an error and not a slow success."""
-    code = f"from components.inference.session import open_session; open_session({str(file)!r}, 'cuda')"
+    code = f"from components.runtimes.session import open_session; open_session({str(file)!r}, 'cuda')"
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=hidden, capture_output=True, text=True)
     last = (done.stderr.strip().splitlines() or ["no error"])[-1]

@@ -19,10 +19,11 @@ from PIL import Image
 
 from components.data import images
 from components.errors import DataError, MachineError, ParamsError
-from components.inference import machines, selection
-from components.inference.options import Options
+from components.inference import selection
 from components.inference.predictor import Failure, Prediction, Predictor
-from components.inference.routes import Route
+from components.runtimes import machines
+from components.runtimes.options import Options
+from components.runtimes.routes import Route
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE = Options(threads=1)

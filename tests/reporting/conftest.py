@@ -8,11 +8,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from timed_support import benchmark, bundle
 
 from components.reporting import leaderboard
 from components.reporting.evidence import Evidence
 from components.strategies import catalogue
+from timed_support import benchmark, bundle
 
 DIGITS = tuple("0123456789")
 NAMES = ("fine_tune", *(name for name in catalogue.STRATEGIES if name != "fine_tune"))

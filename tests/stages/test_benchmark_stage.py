@@ -17,12 +17,12 @@ from PIL import Image
 
 from components import jsonfile, machine, paths
 from components.data import prepared
-from components.deployment import bundle, references
+from components.deployment import bundle
 from components.deployment.onnx_export import export
 from components.errors import DataError
-from components.inference import machines
-from components.inference.speed import Plan
-from components.stages import measuring
+from components.runtimes import machines
+from components.speed import references, subjects
+from components.speed.measurement import Plan
 from components.stages.benchmark import benchmark
 from components.stages.pretrain import pretrain
 from components.stages.train import train
@@ -136,8 +136,8 @@ def test_verdicts_and_the_fastest(found):
 
 def test_a_provider_that_has_no_admitted_route_is_an_error(workspace):
     with pytest.raises(DataError, match="no admitted route on openvino; it has fp32@cpu"):
-        measuring.measured(
-            paths.BUNDLE, measuring.material(prepared.read(paths.PREPARED)), PLAN, providers=["openvino"], say=print
+        subjects.measured(
+            paths.BUNDLE, subjects.material(prepared.read(paths.PREPARED)), PLAN, providers=["openvino"], say=print
         )
 
 

@@ -15,9 +15,9 @@ from components.data import prepared
 from components.deployment import bundle
 from components.errors import DataError, ParamsError, ParityError
 from components.inference.predictor import Predictor
-from components.inference.routes import routes
-from components.inference.session import present
 from components.lineage import folder_digest
+from components.runtimes.routes import routes
+from components.runtimes.session import present
 from components.stages.export import export, lines
 from graft.commands import export as command
 from stage_support import SEEDS, write_params

@@ -18,6 +18,8 @@ from onnx import GraphProto, ModelProto, helper, numpy_helper
 from PIL import Image
 
 from components import params as parameters
+from components.admission import precisions, proof, support
+from components.admission.proof import Truth
 from components.backbones.small_resnet import SmallResNet
 from components.deployment import onnx_export, onnx_file
 from components.deployment.candidates import int8_candidates
@@ -25,10 +27,8 @@ from components.deployment.onnx_export import INPUT, METADATA
 from components.deployment.support_export import export_support
 from components.errors import ParityError
 from components.inference.predictor import Predictor
-from components.inference.routes import Route
 from components.params import Recipe
-from components.stages import precisions, proof, support
-from components.stages.proof import Truth
+from components.runtimes.routes import Route
 from components.strategies.base import Strategy
 from components.training import session
 from components.training.compute import Compute
@@ -117,7 +117,7 @@ def judged(true, params, assembled, network, tmp_path) -> Callable[..., dict]:
         model = assembled(network)
         edit(model)
         onnx_file.save(model, tmp_path / "model.fp32.onnx")
-        facts, verdict = precisions.full(tmp_path / "model.fp32.onnx", "cpu", true, params)
+        facts, verdict = precisions.full(tmp_path / "model.fp32.onnx", "cpu", true, params, say=print)
         assert verdict["admitted"]
         return facts
 
@@ -336,10 +336,10 @@ def test_a_provider_that_may_be_left_out_is_refused_without_an_error(
     pytest.importorskip("openvino")
     model = assembled(network)
     onnx_file.save(model, tmp_path / "model.fp32.onnx")
-    assert precisions.full(tmp_path / "model.fp32.onnx", "openvino", true, params)[1]["admitted"]
+    assert precisions.full(tmp_path / "model.fp32.onnx", "openvino", true, params, say=print)[1]["admitted"]
     _logits_in_another_order(model)
     onnx_file.save(model, tmp_path / "model.fp32.onnx")
-    facts, verdict = precisions.full(tmp_path / "model.fp32.onnx", "openvino", true, params)
+    facts, verdict = precisions.full(tmp_path / "model.fp32.onnx", "openvino", true, params, say=print)
     assert facts == {}
     assert not verdict["admitted"]
     assert verdict["reason"] == "openvino does not compute this network rightly"

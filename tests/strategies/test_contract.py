@@ -17,9 +17,9 @@ from components.data.streams import STREAMS, Streams, crop, normalise
 from components.deployment import tracing
 from components.deployment.onnx_export import export
 from components.explanation.features import answer
-from components.inference.options import Options
 from components.inference.predictor import Predictor
 from components.params import Recipe
+from components.runtimes.options import Options
 from components.strategies import catalogue
 from components.strategies.base import Strategy
 from components.training import session

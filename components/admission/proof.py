@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from components import paths, tensorfile
+from components.admission import parity, preprocessing
 from components.data import images
 from components.data.prepared import Prepared
-from components.deployment import onnx_export, parity, preprocessing_gate
+from components.deployment import onnx_export
 from components.errors import DataError, GraftError, ParityError
 from components.inference.predictor import Predictor
-from components.inference.routes import PARENT, Route
-from components.inference.session import open_session
 from components.params import ExportParams
+from components.runtimes.routes import PARENT, Route
+from components.runtimes.session import open_session
 from components.types import TASK, Preprocess
 
 BATCH = 64
@@ -133,22 +134,22 @@ def by_task(proofs: dict[str, dict]) -> dict:
 
 def whole_images(file: Path, predictor: Predictor, true: Truth, limits: ExportParams) -> tuple[dict, dict]:
     """The graph given whole decoded images, as another program would: its pixels, then its answers."""
-    part = open_session(preprocessing_gate.part(file), predictor.provider)
+    part = open_session(preprocessing.part(file), predictor.provider)
     whole = open_session(file, predictor.provider)
     side, files = true.preprocess.resize, true.files
 
     def normalised(pixels: np.ndarray) -> np.ndarray:
         return part.run({"image": pixels})[onnx_export.INPUT]
 
-    proof = preprocessing_gate.check(
-        normalised, predictor.pixels, preprocessing_gate.probes(files, side), true.preprocess, limits
+    proof = preprocessing.check(
+        normalised, predictor.pixels, preprocessing.probes(files, side), true.preprocess, limits
     )
     outputs = {task: predictor.output("logits", task) for task in true.classes}
     wanted = list(outputs.values())
     native: list[dict[str, np.ndarray]] = []
     raw: list[dict[str, np.ndarray]] = []
     names = []
-    for probe in preprocessing_gate.probes(files, side):  # made again: all of them at once would fill the memory
+    for probe in preprocessing.probes(files, side):  # made again: all of them at once would fill the memory
         names.append(probe.name)
         raw.append(whole.run({"image": np.asarray(images.decode(probe.content))[None]}, wanted))
         native.append(predictor.run(predictor.pixels(probe.content)[None], wanted))

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from components.inference import timing
-from components.inference.timing import Sample, Variant, measure, ratio
+from components.speed import timing
+from components.speed.timing import Sample, Variant, measure, ratio
 
 
 def test_figures_of_calls_of_known_length():

@@ -12,10 +12,10 @@ import onnxruntime
 import pytest
 
 from components.errors import DataError
-from components.inference import optimised
-from components.inference import session as sessions
-from components.inference.options import Options
-from components.inference.session import open_session
+from components.runtimes import optimised
+from components.runtimes import session as sessions
+from components.runtimes.options import Options
+from components.runtimes.session import open_session
 
 SIDE = 28
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
@@ -61,7 +61,7 @@ def test_the_second_start_loads_the_optimised_graph_and_answers_the_same(exporte
 def test_the_cache_holds_what_was_optimised_for_this_processor(exported, cache):
     """The level that pays is the last: convolutions in the processor's own layout. A cached graph without it would
     start fast and run slowly."""
-    from components.inference.profile import read
+    from components.runtimes.profile import read
 
     _logits(exported)
     settings = sessions.session_options(Options(threads=1), SIDE, cache.parent / "profile")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from components.errors import DataError
-from components.inference.options import Options
-from components.inference.profile import Placement, placement, read
+from components.runtimes.options import Options
+from components.runtimes.profile import Placement, placement, read
 
 SIDE = 28
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from components.errors import DataError
-from components.inference.options import DEFAULT, Options
-from components.inference.session import open_session
+from components.runtimes.options import DEFAULT, Options
+from components.runtimes.session import open_session
 
 KERNEL = "_kernel_time"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.deployment import admission
-from components.deployment.admission import Rule, Sample
+from components.admission import accuracy
+from components.admission.accuracy import Rule, Sample
 from components.params import EvaluateParams, ExportParams
 
 CLASSES = ("cat", "dog", "owl", "yak")
@@ -41,7 +41,7 @@ def _changed(labels: np.ndarray, class_number: int, count: int, to: int) -> np.n
 
 
 def test_equal_answers_are_admitted_and_few_images_are_said_to_prove_little(labels, sample):
-    verdict = admission.judge(_logits(labels), _logits(labels) + 0.25, sample, _rule())
+    verdict = accuracy.judge(_logits(labels), _logits(labels) + 0.25, sample, _rule())
     assert verdict["admitted"]
     assert (verdict["agreement"], verdict["accuracy"], verdict["parent_accuracy"]) == (1.0, 1.0, 1.0)
     assert verdict["max_logit_difference"] == 0.25
@@ -54,7 +54,7 @@ def test_equal_answers_are_admitted_and_few_images_are_said_to_prove_little(labe
 def test_enough_images_exclude_a_larger_loss(labels):
     many = np.tile(labels, 3)
     sample = Sample(many, [str(number) for number in range(len(many))], CLASSES, 1.0)
-    verdict = admission.judge(_logits(many), _logits(many), sample, _rule())
+    verdict = accuracy.judge(_logits(many), _logits(many), sample, _rule())
     assert verdict["accuracy_difference"]["low"] > -LIMITS.max_accuracy_loss
     assert "too few" not in verdict["reason"]
 
@@ -62,7 +62,7 @@ def test_enough_images_exclude_a_larger_loss(labels):
 def test_calibration_is_measured_with_the_shipped_temperature(labels, sample):
     """Every answer is right, so the error of calibration is what the confidence lacks of 1: with logits 5, 0, 0, 0 and
     the temperature 2 that is 1 - e^2.5 / (e^2.5 + 3); at half the logits, 1 - e^1.25 / (e^1.25 + 3)."""
-    verdict = admission.judge(_logits(labels), _logits(labels) / 2, sample, _rule())
+    verdict = accuracy.judge(_logits(labels), _logits(labels) / 2, sample, _rule())
     assert verdict["parent_ece"] == pytest.approx(1 - np.exp(2.5) / (np.exp(2.5) + 3))
     assert verdict["ece"] == pytest.approx(1 - np.exp(1.25) / (np.exp(1.25) + 3))
 
@@ -70,11 +70,11 @@ def test_calibration_is_measured_with_the_shipped_temperature(labels, sample):
 def test_the_accuracy_may_fall_by_half_a_point_and_no_more(labels, sample):
     lost = labels.copy()
     lost[[0, 1]] = [1, 2]  # one cat and one dog: 2 of 400
-    verdict = admission.judge(_logits(labels), _logits(lost), sample, _rule())
+    verdict = accuracy.judge(_logits(labels), _logits(lost), sample, _rule())
     assert verdict["accuracy_difference"]["value"] == -0.005
     assert verdict["admitted"], verdict["reason"]
     lost[2] = 3
-    verdict = admission.judge(_logits(labels), _logits(lost), sample, _rule())
+    verdict = accuracy.judge(_logits(labels), _logits(lost), sample, _rule())
     assert not verdict["admitted"]
     assert verdict["accuracy"] == 397 / 400
     assert "accuracy -0.75 points" in verdict["reason"]
@@ -84,7 +84,7 @@ def test_the_accuracy_may_fall_by_half_a_point_and_no_more(labels, sample):
 
 def test_agreement_counts_changes_between_wrong_answers_too(labels, sample):
     parent, candidate = _changed(labels, 0, 50, to=1), _changed(labels, 0, 50, to=2)
-    verdict = admission.judge(_logits(parent), _logits(candidate), sample, _rule())
+    verdict = accuracy.judge(_logits(parent), _logits(candidate), sample, _rule())
     assert verdict["agreement"] == 0.875
     assert verdict["accuracy_difference"]["value"] == 0.0
     assert not verdict["admitted"]
@@ -95,7 +95,7 @@ def test_agreement_counts_changes_between_wrong_answers_too(labels, sample):
 def test_a_class_that_falls_is_refused_even_where_another_makes_up_for_it(labels, sample):
     parent = _changed(labels, 1, 10, to=0)  # ten dogs wrong, which the candidate has right
     candidate = _changed(labels, 3, 10, to=0)  # and ten yaks wrong instead
-    verdict = admission.judge(_logits(parent), _logits(candidate), sample, _rule())
+    verdict = accuracy.judge(_logits(parent), _logits(candidate), sample, _rule())
     assert verdict["accuracy_difference"]["value"] == 0.0
     assert verdict["worst_class"]["class_name"] == "yak"
     assert verdict["worst_class"]["difference"] == pytest.approx(-0.1)
@@ -108,7 +108,7 @@ def test_a_class_that_falls_is_refused_even_where_another_makes_up_for_it(labels
 def test_of_several_classes_that_fall_the_worst_is_named(labels, sample):
     candidate = _changed(labels, 1, 30, to=0)
     candidate[np.flatnonzero(labels == 3)[:20]] = 0
-    verdict = admission.judge(_logits(labels), _logits(candidate), sample, _rule())
+    verdict = accuracy.judge(_logits(labels), _logits(candidate), sample, _rule())
     assert "recall of 'dog' -30.00 points" in verdict["reason"]
     assert "and of 1 more classes, export.max_class_loss allows 2" in verdict["reason"]
 
@@ -120,7 +120,7 @@ def test_a_loss_of_a_class_that_chance_explains_is_admitted(labels, sample):
     candidate[yaks[5:13]] = 0  # eight others wrong: -3 points, and an interval over zero
     owls = np.flatnonzero(labels == 2)
     parent[owls[:3]] = 0  # three owls right now, so that the accuracy stays
-    verdict = admission.judge(_logits(parent), _logits(candidate), sample, _rule())
+    verdict = accuracy.judge(_logits(parent), _logits(candidate), sample, _rule())
     assert verdict["worst_class"]["class_name"] == "yak"
     assert verdict["worst_class"]["difference"] == pytest.approx(-0.03)
     assert verdict["worst_class"]["low"] < 0 < verdict["worst_class"]["high"]
@@ -131,7 +131,7 @@ def test_a_loss_of_a_class_that_chance_explains_is_admitted(labels, sample):
 def test_what_is_no_number_is_refused_and_counts_as_wrong(value, labels, sample):
     candidate = _logits(labels)
     candidate[8, 1] = value  # of the first class, which would win among zeros
-    verdict = admission.judge(_logits(labels), candidate, sample, _rule())
+    verdict = accuracy.judge(_logits(labels), candidate, sample, _rule())
     assert not verdict["admitted"]
     assert "logits of 1 of 400 images are no numbers (8.png)" in verdict["reason"]
     assert verdict["agreement"] == verdict["accuracy"] == 399 / 400
@@ -143,9 +143,9 @@ def test_every_task_must_be_admitted(labels, sample):
     samples = {"label": sample, "slant": Sample(slant, sample.images, ("straight", "slanted"), 1.0)}
     parent = {"label": _logits(labels), "slant": np.eye(2)[slant]}
     candidate = {"label": _logits(labels), "slant": np.eye(2)[1 - slant]}
-    verdict = admission.judge_tasks(parent, parent, samples, _rule())
+    verdict = accuracy.judge_tasks(parent, parent, samples, _rule())
     assert verdict["admitted"] and verdict["other_tasks"]["slant"]["admitted"]
-    verdict = admission.judge_tasks(parent, candidate, samples, _rule())
+    verdict = accuracy.judge_tasks(parent, candidate, samples, _rule())
     assert not verdict["admitted"]
     assert verdict["reason"].startswith("slant: 0.00% of 400 decisions agree")
     assert verdict["agreement"] == 1.0  # of the first task, whose numbers stand at the top
@@ -153,5 +153,5 @@ def test_every_task_must_be_admitted(labels, sample):
 
 def test_equal_inputs_give_equal_verdicts(labels, sample):
     lost = _changed(labels, 0, 2, to=1)
-    first, again = (admission.judge(_logits(labels), _logits(lost), sample, _rule()) for _ in range(2))
+    first, again = (accuracy.judge(_logits(labels), _logits(lost), sample, _rule()) for _ in range(2))
     assert first == again

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.inference.routes import PARENT, Route
-from components.inference.timing import Clock, Ratio, Sample, ratio
+from components.runtimes.routes import PARENT, Route
+from components.speed.timing import Clock, Ratio, Sample, ratio
 
 Samples = Mapping[tuple[str, int], Sample]
 """(route, batch size) -> its calls with arrays, all measured in one run."""

@@ -13,8 +13,8 @@ from typing import Any
 
 from components import jsonfile, machine
 from components.errors import DataError, MachineError
-from components.inference.options import Options
-from components.inference.routes import Route
+from components.runtimes.options import Options
+from components.runtimes.routes import Route
 
 FILE = "machines.json"
 PACKAGES = ("onnxruntime", "onnxruntime-gpu", "openvino")

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from components.admission import parity
+from components.admission.preprocessing import spread
+from components.admission.proof import BATCH, Truth
 from components.data.prepared import Domain, Prepared
-from components.deployment import parity
-from components.deployment.preprocessing_gate import spread
 from components.deployment.support_export import LABEL, SUPPORT
 from components.errors import ParityError
 from components.inference.predictor import Predictor
-from components.inference.routes import PARENT
-from components.inference.session import open_session
 from components.params import ExportParams
-from components.stages.proof import BATCH, Truth
+from components.runtimes.routes import PARENT
+from components.runtimes.session import open_session
 from components.strategies.few_shot import FewShot
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from components import machine
 from components.errors import DataError, MachineError
-from components.inference.options import DEFAULT, Options
+from components.runtimes.options import DEFAULT, Options
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """precision -> INFERENCE_PRECISION_HINT: what is not quantised in an int8 file is computed in fp32."""

@@ -10,9 +10,9 @@ from typing import Any
 from components import jsonfile
 from components.deployment import bundle
 from components.errors import DataError
-from components.inference import machines
-from components.inference.options import DEFAULT, Options
-from components.inference.routes import PARENT, Route
+from components.runtimes import machines
+from components.runtimes.options import DEFAULT, Options
+from components.runtimes.routes import PARENT, Route
 
 ALWAYS = (PARENT, "support")
 """Files that are shipped whatever their speed: what every machine can run, and what answers among new classes."""

@@ -20,10 +20,10 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (  # ty: ignore[import-n
 
 from components import machine
 from components.errors import DataError, MachineError
-from components.inference import optimised
-from components.inference.options import DEFAULT, Options
-from components.inference.providers import PROVIDERS, missing, present, resolve
-from components.inference.routes import Route
+from components.runtimes import optimised
+from components.runtimes.options import DEFAULT, Options
+from components.runtimes.providers import PROVIDERS, missing, present, resolve
+from components.runtimes.routes import Route
 
 __all__ = ["OnnxSession", "Options", "Session", "open_session", "present", "resolve"]
 
@@ -94,7 +94,7 @@ def open_session(
     if isinstance(model, Path) and not model.is_file():
         raise DataError(f"there is no model at {model}")
     if name == "openvino":
-        from components.inference.openvino_session import OpenvinoSession
+        from components.runtimes.openvino_session import OpenvinoSession
 
         return OpenvinoSession(model, options, precision=precision, native=native)
     if name != "cpu":
@@ -112,7 +112,7 @@ def _on_gpu(
 ) -> Session:
     """For images of one size every node must run on the GPU, and CUDA graphs are captured where the graph allows it.
     For images of any size the few nodes that compare sizes stay on the CPU, as onnxruntime places them."""
-    from components.inference import cuda
+    from components.runtimes import cuda
 
     def start(graphs: bool) -> onnxruntime.InferenceSession:
         asked = cuda.cuda_options(precision, fixed=native is not None, graphs=graphs)

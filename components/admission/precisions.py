@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from components.admission import accuracy, proof
+from components.admission.accuracy import Rule, Sample
+from components.admission.preprocessing import spread
+from components.admission.proof import OPTIONAL, Truth
 from components.data.prepared import Prepared
 from components.data.streams import crop, normalise
-from components.deployment import admission
-from components.deployment.admission import Rule, Sample
 from components.deployment.candidates import Candidate, int8_candidates
-from components.deployment.preprocessing_gate import spread
 from components.errors import GraftError
-from components.inference.routes import PARENT, Route, routes
 from components.params import Params
-from components.stages import proof
-from components.stages.command import say
-from components.stages.proof import OPTIONAL, Truth
+from components.runtimes.routes import PARENT, Route, routes
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -32,11 +30,11 @@ Assemble = Callable[["ModelProto", str], Path]
 """A network and a file's key -> the whole model's file, not admitted yet."""
 
 
-def full(file: Path, provider: str, true: Truth, params: Params) -> tuple[dict, dict]:
+def full(file: Path, provider: str, true: Truth, params: Params, *, say: Callable[[str], None]) -> tuple[dict, dict]:
     """The full-precision file on a provider -> what its parity showed, and the verdict.
 
     Raises ParityError where it is refused. On a provider of OPTIONAL the verdict says so instead, without a number: one
-    that reads what it never wrote gives others each time, and a bundle must have equal bytes. The terminal shows them.
+    that reads what it never wrote gives others each time, and a bundle must have equal bytes. `say` is told them.
     """
     route = Route(PARENT, provider)
     try:
@@ -47,7 +45,7 @@ def full(file: Path, provider: str, true: Truth, params: Params) -> tuple[dict, 
             raise
         say(f"{route}: {error}")
         return {}, {
-            **admission.unanswered(f"{provider} does not compute this network rightly", len(true.files)),
+            **accuracy.unanswered(f"{provider} does not compute this network rightly", len(true.files)),
             **UNCHANGED,
         }
     reason = (
@@ -119,7 +117,7 @@ def _first_admitted(
             break
     if best is None:
         reason = f"there is nothing in this network that {own[0].precision} could be used for"
-        return path, {route: {**admission.unanswered(reason, len(true.files)), **UNCHANGED} for route in own}
+        return path, {route: {**accuracy.unanswered(reason, len(true.files)), **UNCHANGED} for route in own}
     candidate, verdict = best
     path = assembled(candidate.model, key)
     found = {own[0]: verdict, **{route: verdict_of(path, route, true, params) for route in own[1:]}}
@@ -139,7 +137,7 @@ def verdict_of(file: Path, route: Route, true: Truth, params: Params) -> dict:
     try:
         return _judge(proof.answers(file, route, true), true, params)
     except GraftError as error:
-        return admission.unanswered(str(error), len(true.files))
+        return accuracy.unanswered(str(error), len(true.files))
 
 
 def _judge(found: dict[str, np.ndarray], true: Truth, params: Params) -> dict:
@@ -148,4 +146,4 @@ def _judge(found: dict[str, np.ndarray], true: Truth, params: Params) -> dict:
         task: Sample(true.labels[task], true.names, names, true.temperature[task])
         for task, names in true.classes.items()
     }
-    return admission.judge_tasks(true.logits, found, samples, Rule(params.export, params.evaluate, params.seed))
+    return accuracy.judge_tasks(true.logits, found, samples, Rule(params.export, params.evaluate, params.seed))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from components import machine
 from components.errors import MachineError, choices
-from components.inference.routes import FILES
+from components.runtimes.routes import FILES
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",

@@ -11,10 +11,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from components.errors import DataError, MachineError
-from components.inference import cuda
-from components.inference import session as sessions
-from components.inference.options import Options
-from components.inference.session import open_session
+from components.runtimes import cuda
+from components.runtimes import session as sessions
+from components.runtimes.options import Options
+from components.runtimes.session import open_session
 
 SIDE = 28
 
@@ -129,7 +129,7 @@ def test_the_installed_onnxruntime_knows_every_option(kind, tmp_path):
     """A misspelt one would be found on a GPU machine only; the provider's library holds the names."""
     from pathlib import Path
 
-    from components.inference.providers import LIBRARIES
+    from components.runtimes.providers import LIBRARIES
 
     library = Path(onnxruntime.__file__).parent / "capi" / LIBRARIES[kind]
     if not library.is_file():

@@ -16,10 +16,10 @@ from onnx import TensorProto, helper
 from components import machine
 from components.deployment import onnx_export, onnx_file
 from components.errors import DataError, MachineError
-from components.inference import providers
-from components.inference import session as sessions
-from components.inference.options import Options
-from components.inference.session import OnnxSession, open_session, present, resolve
+from components.runtimes import providers
+from components.runtimes import session as sessions
+from components.runtimes.options import Options
+from components.runtimes.session import OnnxSession, open_session, present, resolve
 from components.types import Preprocess
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,7 +190,7 @@ def test_the_missing_library_is_named_with_the_way_to_get_it(provider, library):
     """A driver is there, but not what the provider is linked with; asked in a process that has not loaded it yet."""
     hide = "onnxruntime.preload_dlls = lambda: None;" if provider == "cuda" else ""
     code = (
-        f"import onnxruntime; {hide} from components.inference import providers;"
+        f"import onnxruntime; {hide} from components.runtimes import providers;"
         f"providers._driver = lambda: None; print(providers.missing({provider!r}))"
     )
     environment = {"PATH": "", "PYTHONDONTWRITEBYTECODE": "1"}  # and so no LD_LIBRARY_PATH
@@ -276,7 +276,7 @@ def test_images_of_the_stored_size_are_not_resized(provider, native):
 def test_openvino_reports_to_nobody(exported):
     """Importing the package as it comes sends an event over the network."""
     code = (
-        "import sys; from pathlib import Path; from components.inference.session import open_session;"
+        "import sys; from pathlib import Path; from components.runtimes.session import open_session;"
         f"open_session(Path({str(exported)!r}), 'openvino');"
         "print([name for name in sys.modules if 'telemetry' in name])"
     )

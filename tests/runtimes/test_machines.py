@@ -10,10 +10,10 @@ import pytest
 from components import jsonfile, machine
 from components.deployment import bundle
 from components.errors import DataError
-from components.inference import machines
-from components.inference.options import Options
 from components.inference.predictor import Predictor
-from components.inference.routes import Route
+from components.runtimes import machines
+from components.runtimes.options import Options
+from components.runtimes.routes import Route
 
 FP32 = Route("fp32", "cpu")
 TUNED = Options(threads=1, optimization="extended")

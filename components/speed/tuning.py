@@ -18,11 +18,13 @@ import numpy as np
 
 from components import machine
 from components.errors import DataError, MachineError
-from components.inference import machines, selection, speed
-from components.inference.options import DEFAULT, Options
-from components.inference.providers import present, resolve
-from components.inference.routes import PARENT, Route
-from components.inference.timing import FEWEST_ROUNDS, Ratio, Variant, measure, ratio
+from components.inference import selection
+from components.runtimes import machines
+from components.runtimes.options import DEFAULT, Options
+from components.runtimes.providers import present, resolve
+from components.runtimes.routes import PARENT, Route
+from components.speed import measurement
+from components.speed.timing import FEWEST_ROUNDS, Ratio, Variant, measure, ratio
 
 GROUP = 6
 """Candidates that are loaded at once, beside the default."""
@@ -81,7 +83,7 @@ def tune(
     Raises DataError where there is no bundle, or none that runs here.
     """
     facts = selection.read(bundle)
-    routes = speed.admitted(facts, present())
+    routes = measurement.admitted(facts, present())
     default = Candidate(Route(PARENT, resolve("auto")))
     if default.route not in routes:
         default = Candidate(routes[0])
@@ -217,8 +219,8 @@ def _ranked(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def _load(bundle: Path, candidate: Candidate) -> Callable[[np.ndarray], object]:
-    """The way of `components.inference.speed`, so that tuning and the benchmark measure the same."""
-    return speed.load(bundle, candidate.route, candidate.options)[1].arrays
+    """The way of `components.speed.measurement`, so that tuning and the benchmark measure the same."""
+    return measurement.load(bundle, candidate.route, candidate.options)[1].arrays
 
 
 def affordable(image_ms: float, seconds: float) -> list[int]:

@@ -11,12 +11,13 @@ import pytest
 from components import jsonfile
 from components.deployment import bundle
 from components.errors import DataError, MachineError
-from components.inference import machines, tuning
-from components.inference.options import Options
 from components.inference.predictor import Predictor
-from components.inference.routes import Route
-from components.inference.timing import Ratio
-from components.inference.tuning import Candidate, beats, over_cores, over_memory, search
+from components.runtimes import machines
+from components.runtimes.options import Options
+from components.runtimes.routes import Route
+from components.speed import tuning
+from components.speed.timing import Ratio
+from components.speed.tuning import Candidate, beats, over_cores, over_memory, search
 
 FP32, INT8, OPENVINO = Route("fp32", "cpu"), Route("int8", "cpu"), Route("fp32", "openvino")
 DEFAULT = Candidate(FP32)

@@ -9,12 +9,12 @@ import pytest
 
 from components import machine
 from components.deployment import bundle
-from components.inference import machines
-from components.inference.options import DEFAULT, Options
 from components.inference.predictor import Predictor
-from components.inference.routes import Route
-from components.stages import shipping
-from components.stages.shipping import Shipping
+from components.runtimes import machines
+from components.runtimes.options import DEFAULT, Options
+from components.runtimes.routes import Route
+from components.speed import shipping
+from components.speed.shipping import Shipping
 
 INT8 = Route("int8", "cpu")
 

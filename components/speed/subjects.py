@@ -15,10 +15,10 @@ import numpy as np
 from components import jsonfile, paths, tensorfile
 from components.data.prepared import Prepared
 from components.deployment import bundle
-from components.inference import speed
 from components.inference.predictor import Predictor
-from components.inference.providers import present, resolve
-from components.inference.speed import Material, Plan, Way
+from components.runtimes.providers import present, resolve
+from components.speed import measurement
+from components.speed.measurement import Material, Plan, Way
 from components.types import TASK
 
 IMAGES = 64
@@ -50,7 +50,7 @@ def measured(
     in `trained` by torch. Raises DataError when nothing was admitted there, MachineError when it does not load."""
     facts = bundle.read(folder)
     asked = present() if tuple(providers) == ("auto",) else list(dict.fromkeys(map(resolve, providers)))
-    routes = speed.admitted(facts, asked)
+    routes = measurement.admitted(facts, asked)
     devices = sorted({"cuda" if route.provider in ("cuda", "tensorrt") else "cpu" for route in routes})
 
     def references(predictor: Predictor) -> list[Way]:
@@ -62,7 +62,7 @@ def measured(
             for way in _torch(trained, device, plan.threads, predictor, images.arrays[:1] if torch_compile else None)
         ]
 
-    found = speed.benchmark(folder, routes, images, plan, references=references, say=say)
+    found = measurement.benchmark(folder, routes, images, plan, references=references, say=say)
     if trained is not None:
         found["versions"]["torch"] = metadata.version("torch")
     return {"strategy": facts["strategy"], "bundle": bundle.identity(facts), **found}
@@ -72,7 +72,7 @@ def _torch(trained: Path, device: str, threads: int, predictor: Predictor, examp
     """The trained model as it is, and compiled where there is an `example` to compile it with."""
     import torch
 
-    from components.deployment import references
+    from components.speed import references
     from components.training.restore import restore
 
     torch.set_num_threads(threads)

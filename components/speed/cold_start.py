@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import MachineError
-from components.inference.options import DEFAULT, Options
-from components.inference.routes import Route
+from components.runtimes.options import DEFAULT, Options
+from components.runtimes.routes import Route
 
 TIMEOUT_S = 600
 
@@ -24,7 +24,7 @@ def measure(bundle: Path, route: Route, image: bytes, options: Options = DEFAULT
     Raises MachineError with the child's last words when it fails.
     """
     asked = json.dumps({"bundle": str(bundle), "route": str(route), "options": options.to_dict()})
-    command = [sys.executable, "-m", "components.inference.cold_start", asked]
+    command = [sys.executable, "-m", "components.speed.cold_start", asked]
     start = time.monotonic()
     child = subprocess.run(command, input=image, capture_output=True, timeout=TIMEOUT_S)
     if child.returncode:

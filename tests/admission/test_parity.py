@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.deployment import parity
+from components.admission import parity
 from components.errors import ParityError
 from components.params import ExportParams
 

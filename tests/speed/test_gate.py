@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from components.errors import DataError
-from components.inference import speed
-from components.inference.routes import Route
-from components.inference.speed_gate import clock, fastest, judge
-from components.inference.timing import Sample
+from components.runtimes.routes import Route
+from components.speed import measurement
+from components.speed.gate import clock, fastest, judge
+from components.speed.timing import Sample
 
 FP32, INT8 = Route("fp32", "cpu"), Route("int8", "cpu")
 OPEN_FP32, BF16 = Route("fp32", "openvino"), Route("bf16", "openvino")
@@ -85,7 +85,7 @@ def test_admitted_routes_are_those_whose_files_are_there():
         "models": {"fp32": {}},
         "admission": {"fp32@cpu": yes, "int8@cpu": yes, "fp32@openvino": yes, "bf16@openvino": no},
     }
-    assert speed.admitted(facts, ["cpu", "openvino"]) == [FP32, OPEN_FP32]
-    assert speed.admitted({"models": {"fp32": {}}}, ["cpu"]) == [FP32]
+    assert measurement.admitted(facts, ["cpu", "openvino"]) == [FP32, OPEN_FP32]
+    assert measurement.admitted({"models": {"fp32": {}}}, ["cpu"]) == [FP32]
     with pytest.raises(DataError, match="no admitted route on cuda; it has fp32@cpu"):
-        speed.admitted(facts, ["cuda"])
+        measurement.admitted(facts, ["cuda"])

@@ -12,12 +12,13 @@ import numpy as np
 
 from components import machine
 from components.errors import DataError
-from components.inference import cold_start, machines, speed_gate
-from components.inference.options import DEFAULT, Options
 from components.inference.predictor import Predictor
-from components.inference.providers import resolve
-from components.inference.routes import PARENT, Route
-from components.inference.timing import Sample, Variant, measure, ratio
+from components.runtimes import machines
+from components.runtimes.options import DEFAULT, Options
+from components.runtimes.providers import resolve
+from components.runtimes.routes import PARENT, Route
+from components.speed import cold_start, gate
+from components.speed.timing import Sample, Variant, measure, ratio
 from components.types import TASK
 
 ARRAYS, FILES = "arrays", "files"
@@ -111,9 +112,9 @@ def benchmark(
                 f"{row['images_per_s']:,.0f} images/s"
             )
     by_route = {(way.route, size): samples[way, ARRAYS, size] for way in ways for size in plan.batch_sizes}
-    speed = speed_gate.judge(by_route, routes, plan.batch_sizes, plan.min_speed_up, plan.threads)
+    speed = gate.judge(by_route, routes, plan.batch_sizes, plan.min_speed_up, plan.threads)
     worthy = [route for route in routes if speed[str(route)]["admitted"]]
-    best = speed_gate.fastest(by_route, worthy, min(plan.batch_sizes), _default(worthy or routes), plan.threads)
+    best = gate.fastest(by_route, worthy, min(plan.batch_sizes), _default(worthy or routes), plan.threads)
     say(f"fastest at batch {min(plan.batch_sizes)}: {best}")
     return {
         "machine": machine.describe(),
@@ -193,7 +194,7 @@ def _cost(folder: Path, route: Route, load_s: float, material: Material, options
 def _rows(way: Way, samples: Mapping, ways: Sequence[Way], plan: Plan, cost: Mapping[str, float]) -> list[dict]:
     torch = next((other for other in ways if other.route == "torch eager" and _together(way, other)), None)
     parent = next((other for other in ways if other.route == f"{PARENT}@{way.provider}"), None)
-    clock = speed_gate.clock(way.provider, plan.threads)
+    clock = gate.clock(way.provider, plan.threads)
     rows = []
     for source in (ARRAYS, FILES):
         for size in plan.batch_sizes:
