@@ -66,10 +66,11 @@ import sys
 from pathlib import Path
 from components.runtimes.options import Options
 from components.inference.predictor import Predictor
-precision, provider, cache = sys.argv[3:6]
+precision, provider = sys.argv[3:5]
+cache = sys.argv[5] == "yes"
 file = Path(sys.argv[1]) / f"model.{'int8' if precision == 'int8' else 'fp32'}.onnx"
 options = Options(threads=1)
-predictor = Predictor.load(file, provider=provider, precision=precision, options=options, cache=cache == "yes")
+predictor = Predictor.load(file, provider=provider, precision=precision, options=options, cache=cache, brief=True)
 predictor.run(predictor.pixels(sys.stdin.buffer.read())[None])
 """
 

@@ -29,3 +29,8 @@ CHECKPOINTS = STATE / "checkpoints"
 DECISIONS = STATE / "decisions.jsonl"
 MLFLOW_STORE = STATE / "mlflow"
 PREFECT_HOME = STATE / "prefect"
+
+
+def external(model: Path) -> Path:
+    """Where the weights of a model lie that is too large for one ONNX file. Most models have none."""
+    return model.with_name(f"{model.name}.data")

@@ -11,6 +11,9 @@ import sys
 
 from components.errors import GraftError, MachineError
 
+SIGPIPE = 128 + 13
+"""Exit code of what that signal ends, as shells give it."""
+
 
 def main() -> None:
     """One line for an error that a message explains, a traceback for one that it does not."""
@@ -35,6 +38,9 @@ def main() -> None:
         sys.exit(MachineError.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever read the output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is written at exit
+        sys.exit(SIGPIPE)
 
 
 if __name__ == "__main__":

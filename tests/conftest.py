@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +36,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "whole" not in item.path.parts)
 
 
+REGISTRATION = "torch.onnx._internal.exporter._registration"
+
+
+@functools.cache
+def _list_operators_once() -> None:
+    """torch's exporter lists the operators that it knows anew for each export, which takes as long as a small network
+    does; the list is the same."""
+    registry = sys.modules[REGISTRATION].ONNXRegistry
+    registry.from_torchlib = staticmethod(functools.cache(registry.from_torchlib))
+
+
+@pytest.fixture(autouse=True)
+def quick_exporter() -> None:
+    if REGISTRATION in sys.modules:
+        _list_operators_once()
+
+
 SIZE = 16
 EPISODES = {"n_way": 4, "k_shot": 3, "n_query": 3}
 CLASSES = ("horizontal", "rising", "vertical", "falling")
@@ -42,6 +61,14 @@ DESCRIPTIONS = ((1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (-1.0, 0.0, 0.0), (0.0, -1.0, 
 PER_CLASS = 40
 CPU = Compute(torch.device("cpu"), "fp32", 1)
 FAST = Recipe(steps=60, batch_size=32, lr=0.1, augment="none", log_every=10, evaluate_every=1000, checkpoint_every=1000)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Optimised graphs of the tests' models have no place in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRAFT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -180,11 +207,13 @@ def _strategy_to_export(classes: dict[str, tuple[str, ...]] = EXPORTED_CLASSES, 
     return strategy.eval()
 
 
-def _export(strategy: Strategy) -> bytes:
+def _export(strategy: Strategy, skeletons: Path | None = None) -> bytes:
     from components.deployment.onnx_export import export
 
     preprocess = strategy.backbone.preprocess.to_dict()
-    return export(strategy, {"classes": strategy.label_space.classes, "preprocess": preprocess, "seed": 3})
+    return export(
+        strategy, {"classes": strategy.label_space.classes, "preprocess": preprocess, "seed": 3}, skeletons=skeletons
+    )
 
 
 @pytest.fixture(scope="session")
@@ -201,9 +230,9 @@ def export_bytes() -> Callable[[Strategy], bytes]:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ONNX file of `to_export()`."""
+    """The ONNX file of `to_export()`. Its architecture is remembered in `skeletons` beside it."""
     path = tmp_path_factory.mktemp("exported") / "model.fp32.onnx"
-    path.write_bytes(_export(_strategy_to_export()))
+    path.write_bytes(_export(_strategy_to_export(), path.with_name("skeletons")))
     return path
 
 

@@ -7,7 +7,7 @@ import pytest
 from components import machine
 from components.runtimes import providers
 from components.runtimes.providers import present
-from graft import doctor
+from graft.commands import doctor
 
 
 def _lines(root) -> dict[str, doctor.Finding]:

@@ -158,7 +158,14 @@ def test_a_word_that_is_no_choice_is_refused_with_the_choices(path, value, choic
         ("evaluate.confidence", 95, ["evaluate", "confidence", "95"]),
         ("evaluate.resamples", 5, ["evaluate", "resamples", "5"]),
         ("export.min_agreement", 0, ["export", "min_agreement", "0"]),
+        ("export.coverage", 0, ["export", "coverage", "0"]),
+        ("export.max_accuracy_loss", 1, ["export", "max_accuracy_loss", "1"]),
+        ("export.pixel_tolerance", 0, ["export", "pixel_tolerance", "0"]),
+        ("export.precisions", ["int8", "int8"], ["export", "precisions", "'int8', 'int8'"]),
+        ("export.calibrators", [], ["export", "calibrators"]),
         ("benchmark.batch_sizes", [0], ["benchmark", "batch_sizes"]),
+        ("benchmark.min_speed_up", 0.9, ["benchmark", "min_speed_up", "0.9"]),
+        ("benchmark.providers", [], ["benchmark", "providers"]),
         ("run.retries", -1, ["run", "retries", "-1"]),
         ("data.target", {"folder": "x", "dataset": "handwritten_digits"}, ["data.target", "'dataset'", "'folder'"]),
         ("data.target", {}, ["data.target", "'dataset'", "'folder'"]),
@@ -209,6 +216,13 @@ def test_competitors_that_the_file_cannot_serve_are_refused(changes, parts):
 def test_an_alias_is_the_strategy_that_texts_mean_by_it():
     raw = {**GOOD, "compare": ["DATNN"], "strategies": {"DATNN": {"recipe": {"steps": 3}}}}
     assert params.parse(raw).competitor("DATNN").strategy == "dann"
+
+
+def test_a_coverage_without_a_threshold_is_refused():
+    message = _refusal(_with("export.coverage", 0.93))
+    assert message.startswith("export.coverage is 0.93")
+    assert message.endswith("did you mean '0.9'?")
+    assert params.parse(_with("evaluate", {"coverages": [1.0, 0.95]})).export.coverage == 0.95
 
 
 def test_tasks_without_attributes_are_refused():

@@ -53,8 +53,8 @@ def check_raw(native: np.ndarray, raw: np.ndarray, images: Sequence[str], limits
     """Logits [N, C] for images that were resized as training did, and for the same ones handed to the graph whole ->
     the facts, for the bundle.
 
-    The graph resizes without rounding in between, so its pixels may be a grey level off, and its logits with them: no
-    tolerance of logits can be stated for every network. What the pixels explain is measured instead: the largest
+    The graph resizes in floating point and training in fixed, so a pixel may be a grey level off, and the logits with
+    it: no tolerance of logits can be stated for every network. What the pixels explain is measured instead: the largest
     difference on the images whose decision stays. A decision may change only where the two best logits lie closer
     together than twice that, since one may fall and the other rise by as much, and on no more images than
     `min_precision_agreement` allows, or one. Raises ParityError otherwise, and for what is no number.

@@ -15,7 +15,7 @@ from components.admission.preprocessing import spread
 from components.admission.proof import OPTIONAL, Truth
 from components.data.prepared import Prepared
 from components.data.streams import crop, normalise
-from components.deployment.candidates import Candidate, int8_candidates
+from components.deployment.candidates import Candidate, fp16_candidate, int8_candidates
 from components.errors import GraftError
 from components.params import Params
 from components.runtimes.routes import PARENT, Route, routes
@@ -91,10 +91,7 @@ def reduced(
 def _candidates(network: ModelProto, key: str, images: np.ndarray, params: Params) -> Iterable[Candidate]:
     """Models in reduced precision, the one to prefer first. `images`: of the training, which ranges are measured on."""
     if key == "fp16":
-        from components.deployment.fp16 import convert
-
-        model, kept = convert(network, images)
-        return [Candidate(model, key, "", kept)]
+        return [fp16_candidate(network, images, params.export)]
     return int8_candidates(network, images, params.export, symmetric=key == "int8_symmetric")
 
 
@@ -110,7 +107,7 @@ def _first_admitted(
         path = assembled(candidate.model, key)
         verdict = verdict_of(path, own[0], true, params)
         numbers = {name: verdict[name] for name in ("agreement", "accuracy")}
-        tried.append({"calibrator": candidate.calibrator or None, "kept_fp32": len(candidate.kept_fp32), **numbers})
+        tried.append({"calibrator": candidate.calibrator, "kept_fp32": len(candidate.kept_fp32), **numbers})
         if best is None or verdict["admitted"] or (verdict["agreement"] or 0) > (best[1]["agreement"] or 0):
             best = candidate, verdict
         if verdict["admitted"]:
@@ -121,7 +118,7 @@ def _first_admitted(
     candidate, verdict = best
     path = assembled(candidate.model, key)
     found = {own[0]: verdict, **{route: verdict_of(path, route, true, params) for route in own[1:]}}
-    how = {"calibrator": candidate.calibrator or None, "kept_fp32": list(candidate.kept_fp32), "tried": tried}
+    how = {"calibrator": candidate.calibrator, "kept_fp32": list(candidate.kept_fp32), "tried": tried}
     return path, {route: {**verdict, **how} for route, verdict in found.items()}
 
 

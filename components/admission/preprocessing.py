@@ -21,6 +21,7 @@ from PIL import Image
 
 from components.data import images
 from components.data.streams import crop, normalise
+from components.deployment import fold
 from components.deployment.onnx_export import INPUT
 from components.errors import ParityError
 from components.params import ExportParams
@@ -43,29 +44,16 @@ def part(path: Path) -> bytes:
     """The shipped graph as far as the network's input: `image` uint8 [batch, height, width, 3] -> `normalised` float
     [batch, 3, size, size]. Raises ParityError when the graph has no such place."""
     model = onnx.load(path, load_external_data=False)
-    wanted, nodes = {INPUT}, []
-    for node in reversed(model.graph.node):
-        if wanted.intersection(node.output):
-            nodes.insert(0, node)
-            wanted |= _reads(node)
+    nodes = fold.needed(model.graph.node, [INPUT])
     if not nodes:
         raise ParityError(f"{path.name} has no tensor {INPUT!r}, so its preprocessing cannot be examined")
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in wanted]
+    read = {name for node in nodes for name in fold.reads(node)}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
     output = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", 3, None, None])
     graph = helper.make_graph(nodes, "preprocess", list(model.graph.input), [output], initializer=kept)
     return helper.make_model(
         graph, opset_imports=model.opset_import, ir_version=model.ir_version, functions=model.functions
     ).SerializeToString()
-
-
-def _reads(node: onnx.NodeProto) -> set[str]:
-    """What a node reads of the graph around it, also inside the branches of an If."""
-    found = set(node.input)
-    for attribute in node.attribute:
-        for inner in attribute.g.node:
-            found |= _reads(inner)
-        found |= {output.name for output in attribute.g.output}
-    return found
 
 
 def spread(count: int, most: int) -> list[int]:

@@ -81,7 +81,7 @@ def answers(file: Path, route: Route, true: Truth) -> dict[str, np.ndarray]:
     for alone and in an odd number too, and of the answers to an image the one that is farthest from the truth counts.
     Raises ParityError when there is none, or the classes have other names.
     """
-    predictor = Predictor.load(file, provider=route.provider, precision=route.precision)
+    predictor = Predictor.load(file, provider=route.provider, precision=route.precision, cache=False)
     parity.check_names(true.classes, predictor.classes)
     found = _asked(predictor, true, len(true.files))
     for count in (1, 3):
@@ -116,7 +116,7 @@ def prove(file: Path, provider: str, found: Mapping[str, np.ndarray], true: Trut
     under `other_tasks`. Raises ParityError when it is refused; it says by how much and on which images."""
     proofs = {task: parity.check(true.logits[task], logits, true.names, limits) for task, logits in found.items()}
     facts = by_task(proofs)
-    predictor = Predictor.load(file, provider=provider, precision=PARENT)
+    predictor = Predictor.load(file, provider=provider, precision=PARENT, cache=False)
     answered = predictor.run(np.stack([predictor.pixels(path) for path in true.files[:BATCH]]))
     for task in true.classes:
         logits, chances = (answered[predictor.output(kind, task)] for kind in ("logits", "probabilities"))

@@ -37,7 +37,7 @@ def prove(
     """`file`: with the support as an input; `exported`: the full-precision file, whose own prototypes or memory it must
     answer like, given the images that these were made from -> the facts, for the bundle. Raises ParityError."""
     rows = remembered(strategy, data.target)
-    predictor = Predictor.load(exported, provider=provider, precision=PARENT)
+    predictor = Predictor.load(exported, provider=provider, precision=PARENT, cache=False)
     support = {
         SUPPORT: predictor.features(Path(data.target.paths[row]) for row in rows),
         LABEL: data.target.labels[strategy.task][rows],

@@ -13,10 +13,9 @@ from pathlib import Path
 
 from components import jsonfile, lineage
 from components.errors import DataError, choices
+from components.paths import external
 
 FILE = "bundle.json"
-EXTERNAL = ".data"
-"""What the file of external weights is called, behind the name of the model that they belong to."""
 
 
 def model_name(key: str) -> str:
@@ -35,16 +34,12 @@ def write(folder: Path, models: Mapping[str, bytes | Path], facts: dict) -> None
             path.write_bytes(model)
         else:
             shutil.copyfile(model, path)
-            if _external(model).exists():
-                shutil.copyfile(_external(model), _external(path))
+            if external(model).exists():
+                shutil.copyfile(external(model), external(path))
         files[key] = _described(path)
-        if _external(path).exists():
-            files[key]["external"] = _described(_external(path))
+        if external(path).exists():
+            files[key]["external"] = _described(external(path))
     jsonfile.write(folder / FILE, {**facts, "models": files})
-
-
-def _external(path: Path) -> Path:
-    return path.with_name(path.name + EXTERNAL)
 
 
 def _described(path: Path) -> dict:
@@ -76,15 +71,20 @@ def identity(facts: dict) -> str:
     """What tells one bundle from another: what it answers. The commit that exported it does not count, so exporting the
     same model again makes nothing new of it; nor does which of the admitted files a machine ships, since that depends
     on their speed there."""
-    answers = ("strategy", "classes", "preprocess")
-    return lineage.digest(
-        [
-            *(facts[name] for name in answers),
-            facts.get("temperature"),  # a bundle of version 0.2 has none
-            facts["lineage"]["weights_sha256"],
-            _precisions(facts),
-        ]
-    )
+    return lineage.digest([*_model(facts), _precisions(facts)])
+
+
+def same_model(facts: dict, other: dict) -> bool:
+    """Whether two bundles were exported from one model, whatever was admitted of each."""
+    return _model(facts) == _model(other)
+
+
+def _model(facts: dict) -> list:
+    return [
+        *(facts[name] for name in ("strategy", "classes", "preprocess")),
+        facts.get("temperature"),  # a bundle of version 0.2 has none
+        facts["lineage"]["weights_sha256"],
+    ]
 
 
 def _precisions(facts: dict) -> list[str]:

@@ -55,14 +55,15 @@ def int8_candidates(
     for calibrator in params.calibrators:
         found[calibrator] = ready.ranges(images, calibrator)
         yield Candidate(ready.quantise(found[calibrator]), precision, calibrator)
-    expected = sensitivity.answers(ready.model, images)
+    few = images[: sensitivity.IMAGES]
+    expected = sensitivity.answers(ready.model, few)
 
     def quality(calibrator: str) -> float:
         model = ready.quantise(found[calibrator])
-        return sensitivity.signal_to_noise_db(expected, sensitivity.answers(model, images))
+        return sensitivity.signal_to_noise_db(expected, sensitivity.answers(model, few))
 
     best = max(params.calibrators, key=quality)
-    order = sensitivity.worst_first(ready, found[best], images)
+    order = sensitivity.worst_first(ready, found[best], few)
     count = 1
     while count <= len(layers) // 4:
         kept = tuple(order[:count])

@@ -41,13 +41,15 @@ class _Describer:
         if value is None or isinstance(value, (bool, int, str)):
             return value if not isinstance(value, enum.Enum) else repr(value)
         if isinstance(value, (float, complex, range, slice, torch.dtype, torch.device, torch.Size)):
-            return repr(value)
+            return [type(value).__name__, repr(value)]
         if isinstance(value, (Tensor, np.ndarray)):
             return self._array(value)
         if isinstance(value, (enum.Enum, fx.Graph, fx.Node)):
             return str(value)
         if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
             return _named(value)
+        if isinstance(value, types.MethodType):
+            return ["method", self.of(value.__self__), self.of(value.__func__)]
         if isinstance(value, functools.partial):
             return ["partial", self.of(value.func), self.of(value.args), self.of(value.keywords)]
         if isinstance(value, dict):

@@ -38,10 +38,10 @@ def fill(
     arrays |= {value.name: _fitting(value, tensors) for value in graph.input if value.name not in inputs}
     given = [value for value in graph.output if value.name in outputs]
     names = {value.name for value in given}
-    nodes = _needed(graph.node, names)
+    nodes = needed(graph.node, names)
     nodes = _computed(nodes, arrays)
-    nodes = _needed(_without_batch_norm(nodes, arrays, names), names)
-    read = {name for node in nodes for name in node.input} & arrays.keys()
+    nodes = needed(_without_batch_norm(nodes, arrays, names), names)
+    read = {name for node in nodes for name in reads(node)} & arrays.keys()
     model = onnx.ModelProto(ir_version=architecture.ir_version, producer_name="graft")
     model.opset_import.extend(architecture.opset_import)
     model.graph.name = "network"
@@ -70,14 +70,25 @@ def _fitting(value: onnx.ValueInfoProto, tensors: Mapping[str, np.ndarray]) -> n
     return array
 
 
-def _needed(nodes: Iterable[NodeProto], outputs: Collection[str]) -> list[NodeProto]:
+def needed(nodes: Iterable[NodeProto], outputs: Collection[str]) -> list[NodeProto]:
     """The nodes that the outputs depend on, in their order."""
     wanted, kept = set(outputs), []
     for node in reversed(list(nodes)):
         if wanted.intersection(node.output):
-            wanted.update(node.input)
+            wanted.update(reads(node))
             kept.append(node)
     return kept[::-1]
+
+
+def reads(node: NodeProto) -> set[str]:
+    """Names of what a node reads of the graph around it, inside the branches of an If and the body of a Loop too, and
+    of what is read only there."""
+    found = set(node.input)
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            found |= reads(inner)
+        found |= {output.name for output in attribute.g.output}
+    return found
 
 
 def _computed(nodes: Iterable[NodeProto], arrays: Arrays) -> list[NodeProto]:
@@ -102,7 +113,7 @@ def _without_batch_norm(nodes: list[NodeProto], arrays: Arrays, outputs: Collect
     in double precision.
     """
     makers = {node.output[0]: node for node in nodes if node.op_type in ("Conv", "Gemm")}
-    readers = Counter(name for node in nodes for name in node.input)
+    readers = Counter(name for node in nodes for name in reads(node))
     left = []
     for node in nodes:
         layer = makers.get(node.input[0]) if node.op_type == "BatchNormalization" else None

@@ -18,6 +18,7 @@ import onnx
 from onnx import NodeProto, TensorProto, defs, helper, numpy_helper
 
 from components.deployment.calibration_ranges import ranges
+from components.deployment.fold import reads
 from components.deployment.quantisable import find
 
 LARGEST = float(np.finfo(np.float16).max)
@@ -72,6 +73,9 @@ def in_half(network: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto
             for place, name in enumerate(node.input)
             if name in values.floats and _type(schema.inputs, place) in types
         }
+        for name in sorted(reads(node) - set(node.input)):
+            if name in values.floats:  # read inside a branch, where nothing is converted
+                values.read(name, SINGLE)
         for place, name in enumerate(node.input):
             if name in values.floats:
                 node.input[place] = values.read(name, HALF if _type(schema.inputs, place) in halves else SINGLE)
@@ -128,7 +132,7 @@ class _Values:
         for output in network.graph.output:
             if output.name in self.floats:
                 self.read(output.name, SINGLE)
-        used = {name for node in self.nodes for name in node.input} | {output.name for output in network.graph.output}
+        used = {name for node in self.nodes for name in reads(node)} | {output.name for output in network.graph.output}
         weights = [array for array in network.graph.initializer if array.name in used]
         weights += [
             numpy_helper.from_array(numpy_helper.to_array(array).astype(np.float16), f"{array.name}_half")

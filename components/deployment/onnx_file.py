@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from components.errors import DataError
+from components.paths import external
 
 LIMIT = 2**31 - 2**20
 """Bytes that a file may have in one piece: protobuf reads 2 GiB, and the graph needs some of it."""
@@ -32,7 +33,7 @@ def save(model: onnx.ModelProto, path: Path, *, limit: int = LIMIT) -> list[Path
     """Writes a model and returns its files: the path itself and, if it has more than `limit` bytes, `<name>.data`
     beside it with the large arrays (ONNX's external data). The model itself stays as it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = path.with_name(f"{path.name}.data")
+    data = external(path)
     data.unlink(missing_ok=True)
     if sum(map(_bytes, model.graph.initializer)) <= limit:
         path.write_bytes(model.SerializeToString(deterministic=True))

@@ -13,19 +13,18 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from components.deployment.calibration_ranges import Ranges
+from components.deployment.calibration_ranges import Ranges, batches
 from components.deployment.int8 import Network
 
 IMAGES = 32
-"""So few rank the layers already, and every layer answers them all."""
+"""So few rank layers and calibrators already, and every layer answers them all."""
 
 
 def worst_first(network: Network, ranges: Ranges, images: np.ndarray) -> list[str]:
     """The layers of a network, that first whose quantisation disturbs the answers to images [N, 3, H, W] most."""
-    few = images[:IMAGES]
-    expected = answers(network.model, few)
+    expected = answers(network.model, images)
     ratio = {
-        layer: signal_to_noise_db(expected, answers(network.quantise(ranges, only=layer), few))
+        layer: signal_to_noise_db(expected, answers(network.quantise(ranges, only=layer), images))
         for layer in network.nodes.layers
     }
     return sorted(ratio, key=ratio.__getitem__)
@@ -36,8 +35,9 @@ def answers(model: onnx.ModelProto, images: np.ndarray) -> list[np.ndarray]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    found: list[Any] = list(session.run(None, {model.graph.input[0].name: images}))
-    return found
+    name = model.graph.input[0].name
+    parts: list[Any] = [session.run(None, {name: batch}) for batch in batches(images)]
+    return [np.concatenate(found) for found in zip(*parts, strict=True)]
 
 
 def signal_to_noise_db(expected: list[np.ndarray], found: list[np.ndarray]) -> float:

@@ -20,6 +20,9 @@ from torch import nn
 from components.deployment import skeleton
 from components.deployment.skeleton import OPSET, Form
 
+BROADCASTING = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Where")
+"""Operators whose inputs fit where they differ in a size that is 1."""
+
 
 def trace(module: nn.Module, form: Form) -> onnx.ModelProto:
     """The architecture of a module in eval mode. Its inputs are the form's, then the parameters and buffers that an
@@ -44,6 +47,7 @@ def trace(module: nn.Module, form: Form) -> onnx.ModelProto:
         )
     assert program is not None
     model = program.model
+    _broadcast(model)
     _hide(model, set(skeleton.tensors(module)))
     optimizer.optimize_ir(model)
     graph = model.graph
@@ -53,6 +57,21 @@ def trace(module: nn.Module, form: Form) -> onnx.ModelProto:
     architecture = ir.to_proto(model)
     _strip(architecture)
     return architecture
+
+
+def _broadcast(model: ir.Model) -> None:
+    """Takes what would be expanded to the size of its partner as it is, where the operator does so by itself.
+
+    The batch's size is then asked nowhere: the CPU would compute with it, for which a GPU has to wait.
+    """
+    for node in model.graph:
+        small, large = node.inputs[0] if node.inputs else None, node.outputs[0]
+        if node.op_type != "Expand" or large.shape is None or large.shape.has_unknown_dim():
+            continue
+        for reader, place in large.uses():
+            partners = [value for value in reader.inputs if value is not None and value is not large]
+            if reader.op_type in BROADCASTING and any(value.shape == large.shape for value in partners):
+                reader.replace_input_with(place, small)
 
 
 def _hide(model: ir.Model, weights: set[str]) -> None:

@@ -17,13 +17,13 @@ IMAGE = "image"
 
 class Model:
     """`native`: side of the images that the session in use is made for; the first batch of another size makes a second
-    session, which resizes inside the graph. None: one session for all sizes. `cache`: see `session.open_session`.
-    Threads may share it."""
+    session, which resizes inside the graph. None: one session for all sizes. `cache`, `brief`: see
+    `session.open_session`. Threads may share it."""
 
-    def __init__(self, selection: Selection, native: int | None, *, cache: bool = False) -> None:
+    def __init__(self, selection: Selection, native: int | None, *, cache: bool = True, brief: bool = False) -> None:
         self.selection = selection
         self.native = native
-        self._cache = cache
+        self._cache, self._brief = cache, brief
         self.session = self._open(native)
         self._any_size: Session | None = None
         self._opening = threading.Lock()
@@ -41,10 +41,21 @@ class Model:
 
     def _open(self, native: int | None) -> Session:
         file, route, options = self.selection
-        return open_session(file, route.provider, options, precision=route.precision, native=native, cache=self._cache)
+        return open_session(
+            file,
+            route.provider,
+            options,
+            precision=route.precision,
+            native=native,
+            cache=self._cache,
+            brief=self._brief,
+        )
 
     def _for_any_size(self) -> Session:
         with self._opening:
             if self._any_size is None:
-                self._any_size = self._open(None)
+                opened = self._open(None)
+                if opened.metadata != self.session.metadata:
+                    raise DataError(f"{self.selection.file} was replaced by another model since it was loaded")
+                self._any_size = opened
             return self._any_size

@@ -48,7 +48,7 @@ class Predictor:
     """
 
     def __init__(
-        self, bundle: Path, selection: Selection, *, coverage: float | None, max_pixels: int, cache: bool
+        self, bundle: Path, selection: Selection, *, coverage: float | None, max_pixels: int, cache: bool, brief: bool
     ) -> None:
         self.bundle = bundle
         self.facts = _facts(selection.file)
@@ -58,7 +58,7 @@ class Predictor:
         self.max_pixels = max_pixels
         self.decoders = machine.physical_cores()
         """Threads that decode images ahead of the model."""
-        self.model = Model(selection, self.preprocess.resize, cache=cache)
+        self.model = Model(selection, self.preprocess.resize, cache=cache, brief=brief)
         self.constants: dict[str, np.ndarray] = {}
         """Inputs beside the image that every batch is answered with."""
 
@@ -72,19 +72,21 @@ class Predictor:
         options: Options | None = None,
         coverage: float | None = None,
         max_pixels: int = images.MAX_PIXELS,
-        cache: bool = False,
+        cache: bool = True,
+        brief: bool = False,
     ) -> Predictor:
         """`bundle`: a bundle's folder, or an .onnx file that Graft exported. `provider`, `precision`: exactly that one,
         or an error; "auto" is what `graft tune` found on this type of machine, else fp32 on the GPU where there is one.
         `options`: of the session. `coverage`: the share of images to answer, out of those that the bundle has a
-        threshold for (by default the one that it was exported with). `max_pixels`: of an image. `cache`: start from an
-        optimised graph that an earlier start left on this machine.
+        threshold for (by default the one that it was exported with). `max_pixels`: of an image. `cache`: start from the
+        optimised graph that an earlier start left on this machine, or leave one: half the time, and less memory.
+        `brief`: for a few images, so that the start matters more than the speed: sooner still, and least memory.
 
         Raises DataError when the bundle is damaged or is none, MachineError when this machine cannot run it so,
         ParamsError for a coverage that the bundle does not know.
         """
         selection = select(bundle, provider, precision, options)
-        return cls(bundle, selection, coverage=coverage, max_pixels=max_pixels, cache=cache)
+        return cls(bundle, selection, coverage=coverage, max_pixels=max_pixels, cache=cache, brief=brief)
 
     @property
     def provider(self) -> str:

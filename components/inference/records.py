@@ -128,10 +128,11 @@ TABLES = {".parquet": ParquetTable, ".csv": CsvTable, ".jsonl": JsonLinesTable}
 
 def check(path: Path) -> None:
     """Raises ParamsError when the name of a file to write ends in nothing that there is a table for."""
-    if path.suffix not in TABLES:
-        raise ParamsError(f"--out {path} ends in {path.suffix or 'nothing'!r}; {choices(path.suffix, TABLES)}")
     if path.is_dir():
         raise ParamsError(f"--out {path} is a folder, but must be a file")
+    if path.suffix not in TABLES:
+        ending = repr(path.suffix) if path.suffix else "no suffix"
+        raise ParamsError(f"--out {path} ends in {ending}; {choices(path.suffix, TABLES)}")
 
 
 class Writer:
@@ -155,11 +156,11 @@ class Writer:
 @contextlib.contextmanager
 def writing(path: Path, columns: Columns) -> Generator[Writer, None, None]:
     """A file of the kind that its suffix names. It appears under its name when all is written: after an error, or a
-    Ctrl-C, what was there before is still there and nothing else."""
+    Ctrl-C, what was there before is still there and nothing else. Raises MachineError where it cannot be written."""
     check(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         table = TABLES[path.suffix](unfinished, columns.kinds)
         try:
             writer = Writer(table)
@@ -168,5 +169,8 @@ def writing(path: Path, columns: Columns) -> Generator[Writer, None, None]:
         finally:
             table.close()
         unfinished.replace(path)
+    except OSError as error:
+        raise MachineError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # its folder may be none
+            unfinished.unlink()

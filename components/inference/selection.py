@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from components import jsonfile
 from components.errors import DataError, choices
 from components.runtimes.options import Options
-from components.runtimes.providers import resolve
+from components.runtimes.providers import missing, resolve
 from components.runtimes.routes import FILES, PARENT, Route, routes
 
 BUNDLE = "bundle.json"
@@ -88,7 +88,9 @@ def _tuned(bundle: Path) -> tuple[Route, Options] | None:
         return None
     from components.runtimes import machines
 
-    return machines.read(bundle)
+    tuned = machines.read(bundle)
+    # What was tuned may have been uninstalled since: nobody asked for it by name, so the defaults answer.
+    return tuned if tuned and missing(tuned[0].provider) is None else None
 
 
 def _route_of(file: Path, provider: str, precision: str) -> Route:

@@ -60,7 +60,11 @@ def with_support(predictor: Predictor, support: Mapping[str, Iterable[Source]]) 
 
 
 def _file(predictor: Predictor) -> Path:
-    facts = selection.read(predictor.bundle) if predictor.bundle.is_dir() else {"models": {}}
+    if not predictor.bundle.is_dir():
+        raise DataError(
+            f"{predictor.bundle} is one file of a bundle, but for other classes there is another: give the folder"
+        )
+    facts = selection.read(predictor.bundle)
     if KEY not in facts["models"]:
         raise DataError(
             f"{predictor.bundle} cannot take other classes: only the bundle of a few-shot strategy holds the file "

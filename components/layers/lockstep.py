@@ -25,13 +25,13 @@ class Lockstep:
         stopping = {paths[id(module)] for module in stops if id(module) in paths}
         modes = {part: part.training for part in network.modules()}
         self.graphs: dict[bool, fx.Graph] = {}
-        self.stops: dict[fx.Node, int] = {}
+        self.stops: dict[bool, dict[str, int]] = {}  # by the node's name, which a copy of this object has too
         try:
             for training in (False, True):  # forward itself may ask in which mode it is
                 network.train(training)
                 self.graphs[training] = graph = tracer.trace(network)
                 passed = [node for node in graph.nodes if node.op == "call_module" and node.target in stopping]
-                self.stops |= {node: number for number, node in enumerate(passed)}
+                self.stops[training] = {node.name: number for number, node in enumerate(passed)}
         except (fx.proxy.TraceError, TypeError) as error:
             raise TypeError(
                 f"the steps of {type(network).__name__} cannot be told from its forward ({error}): it depends on more "
@@ -40,16 +40,17 @@ class Lockstep:
         finally:
             for part, training in modes.items():
                 part.training = training
-        self.count = 1 + max(self.stops.values(), default=-1)
+        self.count = max(len(places) for places in self.stops.values())
 
     def run(self, networks: Sequence[nn.Module], image: Tensor, between: Between) -> list[Tensor]:
         """What each network, a copy of the one that is known, makes of the image; at every stop `between` is asked."""
         memories: list[dict[fx.Node, Any]] = [{} for _ in networks]
-        for node in self.graphs[networks[0].training].nodes:
+        training = networks[0].training
+        for node in self.graphs[training].nodes:
             for network, memory in zip(networks, memories, strict=True):
                 memory[node] = _step(node, network, memory, image)
-            if node in self.stops:
-                values = between(self.stops[node], [memory[node] for memory in memories])
+            if (number := self.stops[training].get(node.name)) is not None:
+                values = between(number, [memory[node] for memory in memories])
                 for memory, value in zip(memories, values, strict=True):
                     memory[node] = value
             if node.op == "output":

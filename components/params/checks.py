@@ -14,6 +14,11 @@ def check(params: Params) -> None:
     for name in params.strategies:
         _check_entry(params, name)
     _check_competitors(params)
+    if params.export.coverage not in params.evaluate.coverages:
+        raise ParamsError(
+            f"export.coverage is {params.export.coverage:g}, but evaluate.coverages asks for no threshold for it; "
+            f"{choices(f'{params.export.coverage:g}', [f'{value:g}' for value in params.evaluate.coverages])}"
+        )
     if params.backbone.weights == "pretrain" and params.data.source is None:
         raise ParamsError("backbone.weights is 'pretrain', which trains on the source, but data.source is not set")
 

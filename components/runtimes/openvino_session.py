@@ -46,7 +46,7 @@ class OpenvinoSession:
         native: int | None = None,
     ) -> None:
         core: Any = _runtime().Core()
-        self._core, self._model, self._native = core, model, native
+        self._core, self._native = core, native
         hint = HINTS[precision]
         if hint == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise MachineError(f"precision 'bf16' was asked for, but {machine.cpu_name()} does not compute in it")
@@ -62,6 +62,7 @@ class OpenvinoSession:
             self.outputs: tuple[str, ...] = tuple(output.get_any_name() for output in graph.outputs)
             told: Mapping[str, str] = graph.get_rt_info(["framework"]).value if "framework" in graph.rt_info else {}
             self.metadata: dict[str, str] = dict(told)
+            self._graph = graph.clone()  # by the time it is wanted, another model may lie at that path
             fixed = self._fix_size(graph, 1)
             first = _Compiled(core.compile_model(graph, "CPU", self._settings))
         except RuntimeError as error:
@@ -120,9 +121,9 @@ class OpenvinoSession:
     def _for_several(self) -> _Compiled:
         with self._compiling:
             if self._several is None:
-                graph = self._core.read_model(self._model)
-                self._fix_size(graph, ANY)
-                self._several = _Compiled(self._core.compile_model(graph, "CPU", self._settings))
+                self._fix_size(self._graph, ANY)
+                self._several = _Compiled(self._core.compile_model(self._graph, "CPU", self._settings))
+                del self._graph
             return self._several
 
     def _takes(self) -> str:
@@ -174,5 +175,5 @@ def _runtime() -> Any:
         import openvino
     finally:
         if blocked:
-            del sys.modules[CONVERTER]
+            sys.modules.pop(CONVERTER, None)
     return openvino

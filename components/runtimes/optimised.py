@@ -4,7 +4,9 @@ Half of a session's start is optimising the graph and copying its weights into t
 What comes out is good for this processor and this onnxruntime only, so it lies in a local cache and never in a bundle.
 It is written in onnxruntime's own format, which is not parsed but mapped into memory: of the formats and settings
 tried on a ResNet-18, that loads in the least time (7 ms, against 70 ms for an optimised ONNX file and 160 ms for the
-original) and memory.
+original) and memory. There, the weights are used where they lie in the file, which is not where vector instructions
+want them: convolutions in fp32 then take 1.2 times as long (one thread, ResNet-18 and a small net). So only who has a
+few images to answer starts like that (`brief`); else they are copied out of it, which takes 20 ms and their size again.
 
 The cache is $GRAFT_CACHE, else $XDG_CACHE_HOME/graft, else ~/.cache/graft. A file's name is its key, which is made of
 the model's content and of everything else that shaped the graph, and a checksum of its own content.
@@ -24,6 +26,7 @@ from pathlib import Path
 import onnxruntime
 
 from components import machine
+from components.paths import external
 
 ENTRIES = 20
 """How many are kept: those used last."""
@@ -41,25 +44,27 @@ def folder(kind: str) -> Path:
 
 
 def open_cached(
-    model: Path, settings: Callable[[], onnxruntime.SessionOptions], *, shaped_by: str
+    model: Path, settings: Callable[[], onnxruntime.SessionOptions], *, shaped_by: str, brief: bool = False
 ) -> onnxruntime.InferenceSession | None:
     """The session that `settings()` ask for on the CPU provider: from the cache when it is there, else built, and its
     graph left there. None where the cache can be neither read nor written, or the model is none: who asked opens it
     plainly.
 
-    `shaped_by`: whatever in the settings shapes the graph, as text.
+    `shaped_by`: whatever in the settings shapes the graph, as text. `brief`: see above.
     """
-    place = folder("optimised")
+    if external(model).exists():  # over 2 GB, which no file of the cache can hold
+        return None
     try:
+        place = folder("optimised")
         key = key_of(model, shaped_by)
         found = _entry(place, key)
         if found is not None:
-            session = _load(found, settings())
+            session = _load(found, settings(), brief=brief)
             if session is not None:
                 return session
             found.unlink()
         return _build(model, settings(), place, key)
-    except OSError:
+    except (OSError, RuntimeError):  # a user without a home, as in some containers, is a RuntimeError
         return None
 
 
@@ -68,20 +73,24 @@ def key_of(model: bytes | Path, shaped_by: str) -> str:
     if isinstance(model, bytes):
         content = hashlib.sha256(model).hexdigest()
     else:
-        with model.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        digests = []
+        for path in (model, external(model)):  # equal architectures have equal files where the weights lie beside them
+            if path.exists():
+                with path.open("rb") as stream:
+                    digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+        content = " ".join(digests)
     parts = (content, onnxruntime.__version__, _processor(), shaped_by)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def own_folder(kind: str, key: str) -> Path | None:
     """A folder in the cache for others to write into, marked as used now; None where none can be made."""
-    place = folder(kind) / key
     try:
+        place = folder(kind) / key
         place.mkdir(parents=True, exist_ok=True)
         os.utime(place)
         prune(place.parent, "*")
-    except OSError:
+    except (OSError, RuntimeError):
         return None
     return place
 
@@ -116,12 +125,12 @@ def _entry(place: Path, key: str) -> Path | None:
     return None
 
 
-def _load(entry: Path, settings: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession | None:
+def _load(entry: Path, settings: onnxruntime.SessionOptions, *, brief: bool) -> onnxruntime.InferenceSession | None:
     """None when it is damaged in a way that its checksum does not show: it was written so."""
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.add_session_config_entry("session.load_model_format", "ORT")
     settings.add_session_config_entry("session.use_memory_mapped_ort_model", "1")
-    settings.add_session_config_entry("session.use_ort_model_bytes_for_initializers", "1")
+    settings.add_session_config_entry("session.use_ort_model_bytes_for_initializers", str(int(brief)))
     try:
         return onnxruntime.InferenceSession(str(entry), settings, providers=["CPUExecutionProvider"])
     except Exception:  # onnxruntime's own exceptions share no base with anything

@@ -70,6 +70,7 @@ def open_session(
     precision: str = "fp32",
     native: int | None = None,
     cache: bool = False,
+    brief: bool = False,
     profile: Path | None = None,
 ) -> Session:
     """Loads a model from its file or content.
@@ -78,8 +79,8 @@ def open_session(
     `native`: images are exactly so many pixels high and wide: what the graph does for other sizes is dropped at load,
     and another size is an error. On a GPU no node may then run on the CPU, and `run` uses buffers that stay on the
     device (see `cuda.BoundSession`). `cache`: start from the optimised graph that an earlier start left on this
-    machine, for a file on "cpu" (see `optimised.py`). `profile`: onnxruntime writes there what ran where (see
-    `profile.py`).
+    machine, for a file on "cpu" (see `optimised.py`); `brief`: in the way that suits a few images. `profile`:
+    onnxruntime writes there what ran where (see `profile.py`).
 
     Raises MachineError when the provider asked for is not the one that runs it, and DataError when the file is no
     model.
@@ -101,7 +102,7 @@ def open_session(
         return _on_gpu(model, name, options, precision, native, profile)
     if cache and isinstance(model, Path) and profile is None:
         shaped_by = f"{options.optimization} {native}"
-        found = optimised.open_cached(model, lambda: session_options(options, native), shaped_by=shaped_by)
+        found = optimised.open_cached(model, lambda: session_options(options, native), shaped_by=shaped_by, brief=brief)
         if found is not None:
             return OnnxSession(found, name)
     return OnnxSession(load(model, session_options(options, native, profile), [(PROVIDERS[name], {})]), name)
@@ -111,37 +112,43 @@ def _on_gpu(
     model: bytes | Path, name: str, options: Options, precision: str, native: int | None, profile: Path | None
 ) -> Session:
     """For images of one size every node must run on the GPU, and CUDA graphs are captured where the graph allows it.
-    For images of any size the few nodes that compare sizes stay on the CPU, as onnxruntime places them."""
+    For images of any size, or with inputs beside the image, such as a support set, the few nodes that compute with
+    sizes stay on the CPU, as onnxruntime places them: arrays are then in main memory, and there is nothing to replay.
+    """
     from components.runtimes import cuda
 
-    def start(graphs: bool) -> onnxruntime.InferenceSession:
+    def start(*, graphs: bool, alone: bool) -> onnxruntime.InferenceSession:
         asked = cuda.cuda_options(precision, fixed=native is not None, graphs=graphs)
         providers = [(PROVIDERS["cuda"], asked)]
         if name == "tensorrt":
             engines = optimised.own_folder("tensorrt", optimised.key_of(model, machine.describe()))
             providers.insert(0, (PROVIDERS[name], cuda.tensorrt_options(precision, engines)))
         settings = session_options(options, native, profile)
-        if native is not None:
-            settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        settings.add_session_config_entry("session.disable_cpu_ep_fallback", str(int(alone)))
         session = load(model, settings, providers)
         for provider, given in providers:
             cuda.verify(session, provider, {key: value for key, value in given.items() if not key.endswith("_path")})
         return session
 
     if native is None:
-        return OnnxSession(start(graphs=False), name)
-    graphs = name == "cuda"
-    try:
-        session = start(graphs)
-    except MachineError:
-        if not graphs:
-            raise
-        graphs = False
-        session = start(graphs)
-    if [given.name for given in session.get_inputs()] == [cuda.IMAGE]:
-        return cuda.BoundSession(session, name, native, graphs=graphs)
-    # Of further inputs, such as a support set, the sizes vary: arrays in main memory, and nothing to replay.
-    return OnnxSession(start(graphs=False) if graphs else session, name)
+        return OnnxSession(start(graphs=False, alone=False), name)
+    for graphs in (True, False) if name == "cuda" else (False,):
+        try:
+            session = start(graphs=graphs, alone=True)
+        except MachineError as error:
+            refusal = error
+            continue
+        if _inputs(session) == [cuda.IMAGE]:
+            return cuda.BoundSession(session, name, native, graphs=graphs)
+        break
+    session = start(graphs=False, alone=False)
+    if _inputs(session) == [cuda.IMAGE]:
+        raise refusal
+    return OnnxSession(session, name)
+
+
+def _inputs(session: onnxruntime.InferenceSession) -> list[str]:
+    return [given.name for given in session.get_inputs()]
 
 
 def session_options(options: Options, native: int | None, profile: Path | None = None) -> onnxruntime.SessionOptions:

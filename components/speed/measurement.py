@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from components import machine
 from components.errors import DataError
 from components.inference.predictor import Predictor
+from components.paths import external
 from components.runtimes import machines
 from components.runtimes.options import DEFAULT, Options
 from components.runtimes.providers import resolve
@@ -95,15 +95,13 @@ def benchmark(
     `references`: makes the ways to compare with, given a predictor that decodes files as all of them do. Returns what
     `reports/benchmark.json` holds of a bundle.
     """
-    predictors, ways, loading = {}, [], {}
+    predictors, ways = {}, []
     for route in routes:
-        start = time.perf_counter()
         predictors[route], way = load(folder, route, plan.options)
-        loading[str(route)] = time.perf_counter() - start
         ways.append(way)
     others = list(references(next(iter(predictors.values()))))
     samples = _timed([*ways, *others], material, plan)
-    known = {str(route): _cost(folder, route, loading[str(route)], material, plan.options) for route in routes}
+    known = {str(route): _cost(folder, route, material, plan.options) for route in routes}
     rows = {way: _rows(way, samples, [*ways, *others], plan, known.get(way.route, {})) for way in [*ways, *others]}
     for way, found in rows.items():
         for row in (row for row in found if row["from"] == ARRAYS):
@@ -179,16 +177,11 @@ def _call(way: Way, source: str, material: Material, size: int) -> Callable[[], 
     return lambda: way.files(files)
 
 
-def _cost(folder: Path, route: Route, load_s: float, material: Material, options: Options) -> dict[str, float]:
-    """Of a route whatever the batch: load time, size, memory, and the time of a fresh process."""
+def _cost(folder: Path, route: Route, material: Material, options: Options) -> dict[str, float]:
+    """Of a route whatever the batch: size, and memory and time of a fresh process."""
     file = folder / f"model.{route.file}.onnx" if folder.is_dir() else folder
-    external = file.with_name(f"{file.name}.data")
-    size = sum(path.stat().st_size for path in (file, external) if path.exists())
-    return {
-        "load_s": load_s,
-        "size_mib": size / 2**20,
-        **cold_start.measure(folder, route, material.files[0], options),
-    }
+    size = sum(path.stat().st_size for path in (file, external(file)) if path.exists())
+    return {"size_mib": size / 2**20, **cold_start.measure(folder, route, material.files[0], options)}
 
 
 def _rows(way: Way, samples: Mapping, ways: Sequence[Way], plan: Plan, cost: Mapping[str, float]) -> list[dict]:

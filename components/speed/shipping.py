@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ ALWAYS = (PARENT, "support")
 
 @dataclass(frozen=True)
 class Shipping:
-    """`files`: keys of bundle.json's `models`, None for all of them; `route` and `options`: how this machine runs it
-    fastest, None where nothing was measured; `measured`: the figures that speak for that."""
+    """`files`: keys of bundle.json's `models`, None for all of them; `route`: how this machine runs it fastest, None
+    where nothing was measured; `options`: of its session; `measured`: the figures that speak for the route, and on how
+    many threads routes were compared, which is not on how many one runs alone: that is for `options` to say."""
 
     files: tuple[str, ...] | None = None
     route: Route | None = None
@@ -72,6 +73,25 @@ def decide(facts: Mapping[str, Any], benchmark: Mapping[str, Any] | None) -> Shi
         Options.from_dict(benchmark["options"][fastest]),
         {**{name: row[name] for name in names}, "threads": benchmark["threads"]},
     )
+
+
+def new_routes(facts: Mapping[str, Any], shipping: Shipping, champion: Mapping[str, Any]) -> list[str]:
+    """The routes that a bundle would ship and the champion's, exported from the same model, does not have; none where
+    their models differ. `facts`, `champion`: their bundle.json."""
+    if not bundle.same_model(dict(facts), dict(champion)):
+        return []
+    files = facts["models"] if shipping.files is None else shipping.files
+    known = _routes(champion, champion["models"])
+    return [route for route in _routes(facts, files) if route not in known]
+
+
+def _routes(facts: Mapping[str, Any], files: Collection[str]) -> list[str]:
+    """Those that were admitted and whose file is there. A bundle of version 0.3 has no `admission`: what it holds ran
+    on the CPU."""
+    if "admission" not in facts:
+        return [f"{key}@cpu" for key in files]
+    admitted = [route for route, verdict in facts["admission"].items() if verdict["admitted"]]
+    return [route for route in admitted if Route.parse(route).file in files]
 
 
 def install(source: Path, destination: Path, shipping: Shipping) -> None:

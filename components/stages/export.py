@@ -18,7 +18,7 @@ from components.data import prepared
 from components.data.prepared import Prepared
 from components.deployment import bundle, onnx_export, onnx_file
 from components.deployment.support_export import export_support
-from components.errors import DataError, ParamsError, choices
+from components.errors import DataError, choices
 from components.params import Params
 from components.runtimes.routes import PARENT, Route, routes
 from components.runtimes.session import present
@@ -131,14 +131,9 @@ def _facts(name: str, evaluation: Mapping, params: Params) -> dict:
 
 
 def _threshold(rows: list[dict], params: Params) -> float:
-    """The confidence from which on to answer, so that `export.coverage` of the images are answered."""
-    known = {row["coverage"]: row["threshold"] for row in rows}
-    if params.export.coverage not in known:
-        raise ParamsError(
-            f"export.coverage is {params.export.coverage:g}, for which evaluate.coverages asks for no threshold; "
-            f"{choices(params.export.coverage, known)}"
-        )
-    return known[params.export.coverage]
+    """The confidence from which on to answer, so that `export.coverage` of the images are answered; that there is one
+    is seen to where params are loaded."""
+    return next(row["threshold"] for row in rows if row["coverage"] == params.export.coverage)
 
 
 def lines(facts: Mapping) -> list[str]:

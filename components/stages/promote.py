@@ -52,8 +52,10 @@ def _promote(root: Path, params: Params) -> None:
     benchmark = jsonfile.read(paths.BENCHMARK) if paths.BENCHMARK.exists() else None
     shipped = shipping.decide(challenger, benchmark)
     gain = _gain(params, shipped)
-    decision = promotion.decide(gain, min_gain=params.promote.min_gain)
-    if paths.CHAMPION.exists() and bundle.identity(bundle.read(paths.CHAMPION)) == identity:
+    champion = bundle.read(paths.CHAMPION) if paths.CHAMPION.exists() else None
+    more = [] if champion is None else shipping.new_routes(challenger, shipped, champion)
+    decision = promotion.decide(gain, min_gain=params.promote.min_gain, new_routes=more)
+    if champion is not None and bundle.identity(champion) == identity:
         # As after a promotion that was killed when its files were in place: the registry and the log are still to be
         # told.
         decision = promotion.Decision(True, "it is the champion's own bundle")

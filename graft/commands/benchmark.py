@@ -1,4 +1,4 @@
-"""graft benchmark and graft tune: how fast a bundle is on this machine, and how to run it fastest."""
+"""graft benchmark: how fast a bundle is on this machine, by every route, and how right."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from components import jsonfile, paths
 from components.errors import DataError, ParamsError
+from graft import champion
+from graft.console import console, grid, milliseconds
 
 if TYPE_CHECKING:
     from components.speed.measurement import Material
-    from components.speed.tuning import Tuning
 
-WIDTH = 100  # columns, where the terminal's are unknown
 MOST = 256
 """Images of a folder that are answered."""
 Bundle = Annotated[Path, typer.Argument(help="A bundle's folder.")]
@@ -42,13 +40,18 @@ def benchmark(
         Path | None, typer.Option("--json", help="Write all that was found to a file.", show_default=False)
     ] = None,
 ) -> None:
-    """Measure a bundle: accuracy, latency, throughput and memory of every precision and provider."""
+    """Measure accuracy, latency, throughput and memory of a bundle by every route."""
     from components import machine
     from components.inference import selection
     from components.params import BenchmarkParams
     from components.speed import subjects
     from components.speed.measurement import Plan
 
+    if seconds <= 0:
+        raise ParamsError(f"--seconds is {seconds:g}, but must be positive")
+    if threads is not None and threads < 1:
+        raise ParamsError(f"--threads is {threads}, but must be at least 1")
+    champion.require(bundle)
     facts = selection.read(bundle)
     material, about = _material(facts, images)
     trained, lacking = _trained(facts)
@@ -63,49 +66,22 @@ def benchmark(
         torch_compile=torch_compile,
         say=lambda line: None,
     )
-    console = _console()
-    console.print(times(found))
-    console.print(routes(found, facts))
+    out = console()
+    out.print(times(found))
+    out.print(routes(found, facts))
     for note in (_conditions(found), about, lacking):
         if note:
-            console.print(Text(note))
+            out.print(Text(note))
     if as_json is not None:
         jsonfile.write(as_json, found)
 
 
-def tune(
-    bundle: Bundle = paths.CHAMPION,
-    seconds: Annotated[float, typer.Option(help="How long to search, about.")] = 60.0,
-    batch_size: Annotated[int, typer.Option(help="Images of a call that is to be fast.")] = 1,
-) -> None:
-    """Find the fastest way to run a bundle on this machine, and note it in the bundle's machines.json."""
-    from components.runtimes import machines
-    from components.speed import tuning
-
-    if seconds <= 0:
-        raise ParamsError(f"--seconds is {seconds:g}, but must be positive")
-    if bundle.resolve() == paths.BUNDLE.resolve() and Path("dvc.yaml").exists():
-        raise ParamsError(
-            f"{bundle} is made by the pipeline, which would make it anew for every change: tune {paths.CHAMPION}, or a "
-            "copy elsewhere"
-        )
-    if batch_size < 1:
-        raise ParamsError(f"--batch-size is {batch_size}, but must be at least 1")
-    console = _console()
-    found = tuning.tune(bundle, seconds, batch_size=batch_size, say=lambda line: console.print(Text(line, style="dim")))
-    console.print(tried(found))
-    told = found.measured
-    gain = f"{told['ratio']:.2f} times as fast as {told['over']} ({told['low']:.2f} to {told['high']:.2f})"
-    if tuning.describe(found.chosen) == told["over"]:
-        gain = "nothing beats it by more than chance"
-    console.print(Text(f"Fastest here: {tuning.describe(found.chosen)}; {gain}."))
-    console.print(Text(f"Most images per second from batches of {told['batch_size']} on: {told['images_per_s']:,.0f}."))
-    console.print(Text(f"{bundle / machines.FILE}: {machines.describe()}"))
-
-
 def times(found: Mapping[str, Any]) -> Table:
     """Every route and reference at every batch size, at most 100 columns wide."""
-    grid = _grid("Time", "route", "batch", "p50 ms", "p95", "p99", "images/s", "from files", "CPU ms", "over torch")
+    table = grid(
+        "Time", "route", "batch", "p50 ms", "p95", "p99", "images/s", "from files", "CPU ms", "over torch",
+        wide=("over torch",),
+    )  # fmt: skip
     rows = [*found["measurements"], *found["references"]]
     from_files = {(row["route"], row["provider"], row["batch_size"]): row for row in rows if row["from"] == "files"}
     for row in rows:
@@ -113,16 +89,16 @@ def times(found: Mapping[str, Any]) -> Table:
             continue
         other = from_files[row["route"], row["provider"], row["batch_size"]]
         over = row.get("over_torch")
-        grid.add_row(
+        table.add_row(
             row["route"],
             str(row["batch_size"]),
-            *(_milliseconds(row[f"latency{name}_ms"]) for name in ("", "_p95", "_p99")),
+            *(milliseconds(row[f"latency{name}_ms"]) for name in ("", "_p95", "_p99")),
             f"{row['images_per_s']:,.0f}",
             f"{other['images_per_s']:,.0f}",
-            _milliseconds(row["cpu_ms_per_image"]),
+            milliseconds(row["cpu_ms_per_image"]),
             f"{_times(over['ratio'])} ({_times(over['low'])}-{_times(over['high'])})" if over else "",
         )
-    return grid
+    return table
 
 
 def routes(found: Mapping[str, Any], facts: Mapping[str, Any]) -> Table:
@@ -131,7 +107,7 @@ def routes(found: Mapping[str, Any], facts: Mapping[str, Any]) -> Table:
     from components.reporting.verdicts import verdicts
 
     admission = facts.get("admission", {})
-    grid = _grid("Routes", "route", "test %", "agree %", "MiB", "peak MiB", "cold s", "verdict")
+    table = grid("Routes", "route", "test %", "agree %", "MiB", "peak MiB", "cold s", "verdict", folded=("verdict",))
     rows = {row["route"]: row for row in found["measurements"]}
     for verdict in verdicts(found, facts):
         row, agreement = rows.get(verdict.route), admission.get(verdict.route, {}).get("agreement")
@@ -139,32 +115,14 @@ def routes(found: Mapping[str, Any], facts: Mapping[str, Any]) -> Table:
         measured = (
             [f"{row['size_mib']:.2f}", f"{row['peak_mib']:.0f}", f"{row['cold_start_s']:.2f}"] if row else ["", "", ""]
         )
-        grid.add_row(
+        table.add_row(
             verdict.route,
             "" if accuracy is None else f"{100 * accuracy:.1f}",
             "" if agreement is None else f"{100 * agreement:.1f}",
             *measured,
             Text(f"{verdict.kind}: {verdict.reason}", style="red" if verdict.kind == "refused" else ""),
         )
-    return grid
-
-
-def tried(found: Tuning) -> Table:
-    """What `graft tune` measured, the fastest first."""
-    grid = _grid("Tried", "route", "threads", "spinning", "arena", "optimization", "p50 ms", "times as fast", "in")
-    for trial in found.trials:
-        options, over = trial.candidate.options, trial.over_default
-        grid.add_row(
-            Text(str(trial.candidate.route), style="bold" if trial.candidate == found.chosen else ""),
-            "all" if options.threads is None else str(options.threads),
-            "yes" if options.spinning else "no",
-            "yes" if options.arena else "no",
-            options.optimization,
-            _milliseconds(trial.latency_ms),
-            f"{over.value:.2f} ({over.low:.2f}-{over.high:.2f})",
-            trial.part,
-        )
-    return grid
+    return table
 
 
 def _conditions(found: Mapping[str, Any]) -> str:
@@ -236,25 +194,5 @@ def _numbers(text: str) -> list[int]:
     return numbers
 
 
-def _grid(title: str, first: str, *others: str) -> Table:
-    grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
-    grid.add_column(first, no_wrap=True)
-    for heading in others:
-        if heading in ("verdict", "in"):
-            grid.add_column(heading, overflow="fold")
-        else:
-            grid.add_column(heading, justify="right", no_wrap=heading != "over torch")
-    return grid
-
-
 def _times(value: float) -> str:
     return f"{value:.{2 if value < 9.995 else 1}f}"
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=WIDTH, highlight=False)

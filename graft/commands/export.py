@@ -10,12 +10,12 @@ import typer
 
 from components import jsonfile, paths
 from components.errors import ParamsError, ParityError
+from graft.console import console
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OUT = paths.STATE / "exports"
-WIDTH = 100  # of tables where the terminal's width is unknown
 
 
 def export(
@@ -25,9 +25,11 @@ def export(
     everyone: Annotated[bool, typer.Option("--all", help="All competitors that have a model.")] = False,
     out: Annotated[Path, typer.Option(help="Where every bundle gets a folder of its strategy's name.")] = OUT,
 ) -> None:
-    """Export competitors of the last run, each through the gates; exit code 4 when one is refused."""
+    """Export competitors of the last run as bundles, each through the gates.
+
+    Exit code 4 when one is refused.
+    """
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from components import params as parameters
@@ -40,8 +42,7 @@ def export(
     names = list(dict.fromkeys(strategies or [evaluation["chosen"]]))
     if everyone:
         names = [row["strategy"] for row in evaluation["strategies"]]
-    screen = Console(highlight=False)
-    console = screen if screen.is_terminal else Console(width=WIDTH, highlight=False)
+    screen = console()
     table = Table("strategy", "route", "", "agree", "accuracy", "change", "logits ±", "ECE", box=box.SIMPLE_HEAD)
     refused: dict[str, str] = {}
     for name in names:
@@ -52,21 +53,25 @@ def export(
             refused[name] = str(error)
             table.add_row(name, "fp32", "[red]refused[/]", end_section=True)
             continue
-        console.print(f"{name}: {out / name}, in {time.perf_counter() - start:.1f} s", markup=False)
+        screen.print(f"{name}: {out / name}, in {time.perf_counter() - start:.1f} s", markup=False, soft_wrap=True)
         admission = facts["admission"]
         for index, (route, verdict) in enumerate(admission.items()):
             table.add_row("" if index else name, route, *_cells(verdict), end_section=index == len(admission) - 1)
             if not verdict["admitted"]:
                 refused[f"{name} {route}"] = verdict["reason"]
-    console.print(table)
+    screen.print(table)
     for what, reason in refused.items():
-        console.print(f"- {what} refused: {reason}", markup=False)
+        screen.print(f"- {what} refused: {reason}", markup=False)
     for entry in evaluation["failed"] if everyone else ():
-        console.print(f"- {entry['strategy']} left out: its training failed, {entry['reason']}", markup=False)
+        screen.print(f"- {entry['strategy']} left out: its training failed, {entry['reason']}", markup=False)
     without = [name for name in names if name in refused]
     if without:
         raise ParityError(f"{len(without)} of {len(names)} were refused and have no bundle: {', '.join(without)}")
-    console.print(f"{len(names)} of {len(names)} passed the gates; their bundles are in {out}", markup=False)
+    screen.print(
+        f"{len(names)} of {len(names)} passed the gates; their bundles are in {out}", markup=False, soft_wrap=True
+    )
+        f"{len(names)} of {len(names)} passed the gates; their bundles are in {out}", markup=False, soft_wrap=True
+    )
 
 
 def _cells(verdict: Mapping) -> tuple[str, ...]:

@@ -10,11 +10,13 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import paths
-from components.errors import GraftError, ParamsError
+from components.errors import ParamsError
+from graft import champion
 
 if TYPE_CHECKING:
     from components.inference.answers import Failure, Prediction
@@ -22,12 +24,20 @@ if TYPE_CHECKING:
 
     Answers = Iterable[tuple[str, Prediction | Failure]]
 
-FAILED = 3
-"""Exit code when some images have no answer; all others have theirs."""
+FAILED = 5
+"""Exit code when some images have no answer; all others have theirs. Those below belong to `components.errors`."""
+
+FEW = 4
+"""Images up to which a sooner start gains more than a faster answer."""
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="graft predict", description="Classify images with the champion.")
+    parser = argparse.ArgumentParser(
+        prog="graft predict",
+        description="Classify images with the champion.",
+        epilog="Exit codes: 0 all images were answered, 5 some have no answer; 2 an argument or the bundle is wrong, "
+        "3 this machine lacks what was asked for, 1 anything else.",
+    )
     add = parser.add_argument
     add("images", nargs="+", type=Path, metavar="PATH", help="Image files, or folders of them.")
     add("--out", type=Path, metavar="FILE", help="Write a table: .parquet, .csv or .jsonl.")
@@ -55,12 +65,18 @@ def predict(arguments: Sequence[str]) -> int:
         records.check(given.out)
         if given.json:
             raise ParamsError("--json prints and --out writes a file: give one of them")
-    if given.bundle == paths.CHAMPION and not given.bundle.exists():
-        raise GraftError(f"there is no champion at {given.bundle}: make one with `graft run`, or give --bundle")
-    if next(folder.find(given.images), None) is None:
+    if given.support is not None and given.coverage is not None:
+        raise ParamsError("--coverage has no threshold for the classes of --support: give one of them")
+    champion.require(given.bundle)
+    few = sum(1 for _ in islice(folder.find(given.images), FEW + 1))
+    if not few:
         raise ParamsError(f"there are no images below {', '.join(map(_text, given.images))}")
     predictor = Predictor.load(
-        given.bundle, provider=given.provider, precision=given.precision, coverage=given.coverage, cache=True
+        given.bundle,
+        provider=given.provider,
+        precision=given.precision,
+        coverage=given.coverage,
+        brief=few <= FEW and given.support is None,
     )
     if given.support is not None:
         predictor = predictor.with_support(_support(given.support))

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from components import paths
-from components.errors import GraftError, MachineError, ParamsError
+from components.errors import MachineError, ParamsError
+from graft import champion
 
 
 def serve(
@@ -44,8 +45,7 @@ def serve(
     from components.inference.serving.limits import Limits
     from components.inference.serving.service import Service
 
-    if bundle == paths.CHAMPION and not bundle.exists():
-        raise GraftError(f"there is no champion at {bundle}: make one with `graft run`, or name a bundle")
+    champion.require(bundle)
     if max_images > queue:
         raise ParamsError(f"--max-images is {max_images}, but no request could have more than --queue, {queue}")
     predictor = Predictor.load(bundle, provider=provider, precision=precision, max_pixels=max_pixels)

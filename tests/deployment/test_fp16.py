@@ -131,3 +131,25 @@ def test_weights_are_rounded_to_the_nearest_and_the_bytes_repeat(residual, image
         array.name: numpy_helper.to_array(array) for array in (*network.graph.initializer, *first.graph.initializer)
     }
     np.testing.assert_array_equal(arrays["w3_half"], arrays["w3"].astype(np.float16))
+
+
+def test_what_a_branch_reads_is_there_in_fp32(network_of):
+    """Only inside the branch, so no input of the node names it; `inner` is made in half precision outside."""
+    body = """
+        inner = Mul (normalised, two)
+        bright = ReduceMax <keepdims = 0> (inner)
+        is_bright = Greater (bright, zero)
+        chosen = If (is_bright) <
+            then_branch = yes () => (float[batch, 3, 12, 12] doubled) { doubled = Mul (inner, two) },
+            else_branch = no () => (float[batch, 3, 12, 12] same) { same = Identity (inner) }
+        >
+        flat = Flatten (chosen)
+        network_logits_label = MatMul (flat, w)
+    """
+    weights = {"two": np.array(2, np.float32), "zero": np.array(0, np.float32), "w": np.ones((432, 2), np.float32)}
+    network = network_of(body, weights, "float[batch, 2] network_logits_label")
+    model = _everything_in_half(network)
+    onnx.checker.check_model(model, full_check=True)
+    for value, expected in ((0.25, 432.0), (-0.25, -216.0)):
+        images = np.full((2, 3, 12, 12), value, np.float32)
+        np.testing.assert_array_equal(_in_true_half(model, images)[0], np.full((2, 2), expected))

@@ -14,16 +14,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from components.errors import DataError, GraftError, ParamsError
+from components.errors import DataError, GraftError, MachineError, ParamsError, ParityError
 from graft.commands import predict as command
 from graft.commands.predict import predict
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("GRAFT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture
@@ -50,7 +45,7 @@ def test_a_line_for_each_image_in_order(colours, photos, capsys):
 
 def test_what_has_no_answer_has_its_line_and_the_exit_code(colours, photos, capsys):
     (photos / "0.png").write_bytes(b"text")
-    assert _run(photos, photos / "none.png", "--bundle", colours()) == 3
+    assert _run(photos, photos / "none.png", "--bundle", colours()) == command.FAILED
     told = capsys.readouterr()
     lines = told.out.splitlines()
     assert lines[0] == f"{photos}/0.png  error: {photos}/0.png is not an image"
@@ -61,7 +56,7 @@ def test_what_has_no_answer_has_its_line_and_the_exit_code(colours, photos, caps
 
 def test_json_holds_all_probabilities(colours, photos, capsys):
     (photos / "c.png").write_bytes(b"text")
-    assert _run(photos, "--json", "--bundle", colours()) == 3
+    assert _run(photos, "--json", "--bundle", colours()) == command.FAILED
     first, second, _, failure = map(json.loads, capsys.readouterr().out.splitlines())
     assert (first["class"], first["abstain"], list(first["probabilities"])) == ("red", False, ["red", "green", "blue"])
     assert first["probability"] == first["probabilities"]["red"]
@@ -80,7 +75,7 @@ def test_json_tells_further_tasks(colours, photos, capsys):
 def test_a_table_holds_every_row_also_of_those_that_failed(colours, photos, tmp_path, capsys):
     (photos / "0.png").write_bytes(b"text")
     out = tmp_path / "new" / "predictions.csv"
-    assert _run(photos, "--out", out, "--bundle", colours(), "--batch-size", 2) == 3
+    assert _run(photos, "--out", out, "--bundle", colours(), "--batch-size", 2) == command.FAILED
     with out.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [Path(row["path"]).name for row in rows] == ["0.png", "a.png", "1.png", "2.png"]
@@ -93,6 +88,16 @@ def test_a_table_holds_every_row_also_of_those_that_failed(colours, photos, tmp_
     assert list(out.parent.iterdir()) == [out]
 
 
+def test_what_cannot_be_written_is_one_line(colours, photos, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(MachineError, match=r"cannot write .*file/p\.csv: File exists"):
+        _run(photos, "--out", tmp_path / "file" / "p.csv", "--bundle", colours())
+
+
+def test_its_exit_code_is_no_error_s():
+    assert command.FAILED not in {error.exit_code for error in (GraftError, ParamsError, MachineError, ParityError)}
+
+
 def test_coverage_draws_another_line(colours, photos, capsys):
     assert _run(photos, "--bundle", colours(), "--coverage", "1.0") == 0
     assert "abstains" not in capsys.readouterr().out
@@ -103,6 +108,8 @@ def test_support_folders_are_the_classes(colours, photos, tmp_path, plain, capsy
         (tmp_path / "support" / name).mkdir(parents=True)
         Image.fromarray(plain(*colour)).save(tmp_path / "support" / name / "1.png")
     bundle = colours(("fp32", "support"))
+    with pytest.raises(ParamsError, match="no threshold for the classes of --support"):
+        _run(photos, "--bundle", bundle, "--support", tmp_path / "support", "--coverage", "1.0")
     assert _run(photos, "--bundle", bundle, "--support", tmp_path / "support") == 0
     assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["warm", "warm", "cold"]
 
@@ -167,3 +174,18 @@ def test_the_list_of_commands_knows_it_and_hands_over(monkeypatch):
     done = CliRunner().invoke(app, ["--debug", "predict", "a.png", "--out", "p.csv", "--help"])
     assert (done.exit_code, given) == (3, ["a.png", "--out", "p.csv", "--help"])
     monkeypatch.delenv("GRAFT_DEBUG")
+
+
+def test_who_reads_the_first_line_only_sees_no_traceback(colours, plain, tmp_path):
+    image = tmp_path / "a.png"
+    Image.fromarray(plain(255, 0, 0)).save(image)
+    many = [str(image)] * 2000  # whose lines are more than a pipe holds
+    process = subprocess.Popen(
+        [sys.executable, "-m", "graft", "predict", "--json", "--bundle", str(colours()), *many],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    assert b"red" in process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(30) == 141

@@ -12,23 +12,15 @@ from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 from PIL import Image
+from predictor_support import ONE, SURE, answer, load
 
 from components.data import images
-from components.errors import DataError, MachineError, ParamsError
-from components.inference import selection
-from components.inference.predictor import Failure, Prediction, Predictor
-from components.runtimes import machines
-from components.runtimes.options import Options
-from components.runtimes.routes import Route
+from components.errors import DataError, ParamsError
+from components.inference.predictor import Failure, Predictor
 
 ROOT = Path(__file__).resolve().parents[2]
-ONE = Options(threads=1)
-SURE = math.exp(4) / (math.exp(4) + 2)
-"""Probability of "red" for a red image: its logits are 4, 0 and 0."""
 
 
 @pytest.fixture(scope="module")
@@ -44,26 +36,6 @@ def files(picture, tmp_path_factory):
         paths.append(folder / f"{number}.png")
         Image.fromarray(picture(height, width, seed=number)).save(paths[-1])
     return paths
-
-
-def _load(folder: Path, **how) -> Predictor:
-    return Predictor.load(folder, **{"provider": "cpu", "options": ONE, **how})
-
-
-def _answer(predictor: Predictor, source) -> Prediction:
-    (found,) = predictor.predict([source])
-    assert isinstance(found, Prediction)
-    return found
-
-
-def _other_model(metadata: dict[str, str] | None = None) -> bytes:
-    """A small valid ONNX model that Graft did not make."""
-    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
-    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "other", value[:1], value[1:])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    helper.set_model_props(model, metadata or {})
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
 
 
 def test_the_file_says_what_it_answers(predictor):
@@ -85,7 +57,7 @@ def test_predictions_come_in_order_whatever_the_batch_size(predictor, files):
 
 
 def test_an_answer_is_the_one_worked_out_by_hand(colours, plain):
-    found = _answer(_load(colours()), plain(255, 0, 0))
+    found = answer(load(colours()), plain(255, 0, 0))
     assert found.class_name == "red"
     assert found.probability == pytest.approx(SURE, abs=1e-6)
     assert list(found.probabilities) == ["red", "green", "blue"]
@@ -140,7 +112,7 @@ def test_what_cannot_be_used_fails_in_its_place_and_the_rest_is_answered(colours
     cases = [*wrong.items(), *arrays]
     sources = [part for source, _ in cases for part in (source, blue)]
     for size in (1, 4, 100):
-        found = list(_load(colours()).predict([red, *sources], batch_size=size))
+        found = list(load(colours()).predict([red, *sources], batch_size=size))
         assert found[0].class_name == "red"
         assert [answer.class_name for answer in found[2::2]] == ["blue"] * len(cases)
         for failure, (_, reason) in zip(found[1::2], cases, strict=True):
@@ -150,18 +122,18 @@ def test_what_cannot_be_used_fails_in_its_place_and_the_rest_is_answered(colours
 
 
 def test_too_many_pixels_fail_by_the_limit_s_name(colours, plain):
-    predictor = _load(colours(), max_pixels=100)
+    predictor = load(colours(), max_pixels=100)
     stream = io.BytesIO()
     Image.fromarray(plain(255, 0, 0, height=10, width=11)).save(stream, "PNG")
     for source in (stream.getvalue(), Image.open(stream)):
         (failure,) = predictor.predict([source])
         assert failure == Failure("the image has 11 × 10 pixels, but the limit is 100")
-    assert _answer(predictor, plain(255, 0, 0, height=10, width=10)).class_name == "red"
+    assert answer(predictor, plain(255, 0, 0, height=10, width=10)).class_name == "red"
 
 
 def test_an_image_that_would_grow_beyond_the_limit_is_refused(colours):
     """One pixel high and sixty thousand wide is small, but not with its shorter side resized."""
-    predictor = _load(colours())
+    predictor = load(colours())
     predictor.preprocess = predictor.preprocess.__class__(224, 224, (0.0,) * 3, (1.0,) * 3)
     with pytest.raises(DataError, match=r"would become 13440000 × 224"):
         predictor.pixels(np.zeros((1, 60000, 3), np.uint8))
@@ -175,7 +147,7 @@ def test_an_endless_iterator_is_read_as_far_as_it_is_needed(colours, plain):
             taken.append(number)
             yield plain(*[(255, 0, 0), (0, 255, 0)][number % 2])
 
-    found = [answer.class_name for answer in islice(_load(colours()).predict(endless(), batch_size=4), 12)]
+    found = [answer.class_name for answer in islice(load(colours()).predict(endless(), batch_size=4), 12)]
     assert found == ["red", "green"] * 6
     assert len(taken) <= 12 + 2 * 4
 
@@ -185,9 +157,9 @@ def test_threads_share_a_predictor(predictor, files):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda size: list(predictor.predict(files * 3, batch_size=size)), [1, 2, 3, 5] * 6))
     for answers in found:
-        assert [answer.class_name for answer in answers] == [answer.class_name for answer in expected] * 3
-        for answer, same in zip(answers, expected * 3, strict=True):
-            assert answer.probability == pytest.approx(same.probability, abs=1e-5)
+        assert [told.class_name for told in answers] == [told.class_name for told in expected] * 3
+        for told, same in zip(answers, expected * 3, strict=True):
+            assert told.probability == pytest.approx(same.probability, abs=1e-5)
 
 
 def test_one_image_that_is_not_loaded_yet_may_come_many_times(predictor):
@@ -197,7 +169,7 @@ def test_one_image_that_is_not_loaded_yet_may_come_many_times(predictor):
     for _ in range(3):
         image = Image.open(stream)  # reads the header alone; threads must not read on at the same time
         found = list(predictor.predict([image] * 8))
-        assert {answer.probability for answer in found} == {_answer(predictor, noise).probability}
+        assert {answer.probability for answer in found} == {answer(predictor, noise).probability}
 
 
 def test_no_images_give_no_predictions(predictor):
@@ -216,24 +188,24 @@ def test_below_the_bundle_s_threshold_it_abstains(colours, plain):
     pale = plain(255, 127, 0)  # logits 4, nearly 2 and 0
     sure = math.exp(4) / (math.exp(4) + math.exp(2) + 1)
     assert sure < 0.9 < SURE < 0.97
-    assert [answer.abstain for answer in _load(bundle).predict([plain(255, 0, 0), pale])] == [False, True]
-    always, seldom = (_load(bundle, coverage=share) for share in (1.0, 0.5))
+    assert [answer.abstain for answer in load(bundle).predict([plain(255, 0, 0), pale])] == [False, True]
+    always, seldom = (load(bundle, coverage=share) for share in (1.0, 0.5))
     assert [answer.abstain for answer in always.predict([plain(255, 0, 0), pale])] == [False, False]
     assert [answer.abstain for answer in seldom.predict([plain(255, 0, 0), pale])] == [True, True]
     with pytest.raises(ParamsError, match=r"coverage 0\.7 has no threshold .* choose from: 1\.0, 0\.5"):
-        _load(bundle, coverage=0.7)
+        load(bundle, coverage=0.7)
 
 
 def test_a_bundle_without_thresholds_never_abstains(colours, plain):
     bundle = colours(abstain=None, abstain_below=None)
-    assert not _answer(_load(bundle), plain(100, 100, 100)).abstain
+    assert not answer(load(bundle), plain(100, 100, 100)).abstain
     with pytest.raises(ParamsError, match="it has none at all"):
-        _load(bundle, coverage=0.5)
+        load(bundle, coverage=0.5)
 
 
 def test_further_tasks_are_answered_beside_the_first(colours, plain):
     tasks = colours(("fp32=tasks",), classes={"light": ["dark", "bright"], "label": ["red", "green", "blue"]})
-    found = _answer(_load(tasks), plain(255, 0, 204))
+    found = answer(load(tasks), plain(255, 0, 204))
     assert (found.class_name, list(found.tasks)) == ("red", ["light"])
     light = found.tasks["light"]
     assert light.class_name == "bright"
@@ -242,13 +214,13 @@ def test_further_tasks_are_answered_beside_the_first(colours, plain):
 
 
 def test_features_are_what_the_backbone_gives(colours, plain):
-    found = _load(colours()).features([plain(255, 0, 0), plain(0, 51, 255)])
+    found = load(colours()).features([plain(255, 0, 0), plain(0, 51, 255)])
     np.testing.assert_allclose(found, [[1, 0, 0], [0, 0.2, 1]], atol=1e-6)
     with pytest.raises(DataError, match=r"not an image"):
-        _load(colours()).features([b"no"])
+        load(colours()).features([b"no"])
     tasks = colours(("fp32=tasks",), classes={"label": ["red", "green", "blue"], "light": ["dark", "bright"]})
     with pytest.raises(DataError, match=r"gives no features.* export\.features"):
-        _load(tasks).features([plain(1, 2, 3)])
+        load(tasks).features([plain(1, 2, 3)])
 
 
 def test_the_host_s_resize_and_the_graph_s_agree(predictor, files):
@@ -274,125 +246,12 @@ def test_logits_want_every_image(predictor, files, tmp_path):
         predictor.logits([files[0], tmp_path / "bad.png"])
 
 
-def test_auto_is_fp32_where_nothing_was_tuned(colours, plain):
-    predictor = _load(colours(("fp32", "int8")))
-    assert predictor.precision == "fp32"
-    assert _answer(predictor, plain(255, 0, 0)).probability == pytest.approx(SURE, abs=1e-6)
-
-
-def test_a_precision_by_name_is_that_one(colours, plain):
-    predictor = _load(colours(("fp32", "int8")), precision="int8")
-    assert predictor.precision == "int8"
-    half = math.exp(2) / (math.exp(2) + 2)
-    assert _answer(predictor, plain(255, 0, 0)).probability == pytest.approx(half, abs=1e-6)
-
-
-def test_auto_is_what_was_tuned_for_this_machine(colours):
-    folder = colours(("fp32", "int8"))
-    machines.write(folder, Route("int8", "cpu"), Options(threads=1, spinning=True), {})
-    chosen = selection.select(folder, "auto", "auto", None)
-    assert (chosen.file.name, str(chosen.route)) == ("model.int8.onnx", "int8@cpu")
-    assert chosen.options == Options(threads=1, spinning=True)
-    assert Predictor.load(folder).precision == "int8"
-    assert str(selection.select(folder, "cpu", "fp32", None).route) == "fp32@cpu"  # by name: that one
-    assert selection.select(folder, "auto", "auto", ONE).options == ONE
-
-
-def test_what_a_bundle_lacks_is_refused_with_what_it_has(colours):
-    with pytest.raises(DataError, match=r"does not run as int8@cpu; it has fp32@cpu, fp32@openvino, "):
-        _load(colours(), precision="int8")
-    with pytest.raises(MachineError, match="cpu does not run precision 'fp16'"):
-        _load(colours(), precision="fp16")
-    with pytest.raises(MachineError, match=r"'cudaa' is not known; did you mean 'cuda'"):
-        _load(colours(), provider="cudaa")
-
-
-def test_a_route_that_was_refused_stays_refused(colours):
-    admission = {"int8@cpu": {"admitted": False, "reason": "12 of 100 decisions differ"}}
-    with pytest.raises(DataError, match=r"as int8@cpu: 12 of 100 decisions differ; it has .*fp32@cpu"):
-        _load(colours(("fp32", "int8"), admission=admission), precision="int8")
-
-
-def test_the_file_in_use_is_verified_and_no_other(colours):
-    folder = colours(("fp32", "int8"))
-    (folder / "model.int8.onnx").write_bytes(b"damaged")
-    assert _load(folder).precision == "fp32"
-    with pytest.raises(DataError, match=r"model\.int8\.onnx is not the file that was admitted: its sha256 is"):
-        _load(folder, precision="int8")
-    (folder / "model.int8.onnx").unlink()
-    with pytest.raises(DataError, match=r"incomplete: model\.int8\.onnx is missing"):
-        _load(folder, precision="int8")
-
-
-def test_external_weights_are_verified_too(colours):
-    folder = colours()
-    facts = json.loads((folder / "bundle.json").read_text())
-    (folder / "model.fp32.onnx.data").write_bytes(b"weights")
-    entry = {"file": "model.fp32.onnx.data", "sha256": "0" * 64, "bytes": 7}
-    facts["models"]["fp32"]["external"] = entry
-    (folder / "bundle.json").write_text(json.dumps(facts))
-    with pytest.raises(DataError, match=r"model\.fp32\.onnx\.data is not the file that was admitted"):
-        _load(folder)
-
-
-def test_one_file_out_of_a_bundle_runs_as_its_name_says(colours):
-    folder = colours(("fp32", "int8"))
-    assert _load(folder / "model.int8.onnx").precision == "int8"
-    assert _load((folder / "model.int8.onnx").rename(folder / "mine.onnx")).precision == "fp32"
-    with pytest.raises(DataError, match=r"holds fp32, so it cannot run as int8@cpu"):
-        _load(folder / "model.fp32.onnx", precision="int8")
-    (folder / "model.fp32.onnx").rename(folder / "model.fp16.onnx")
-    with pytest.raises(DataError, match=r"holds fp16, which cpu does not run; .*fp16@cuda"):
-        _load(folder / "model.fp16.onnx")
-
-
-def test_a_missing_file_or_a_folder_that_is_no_bundle_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"no model at .*none\.onnx"):
-        _load(tmp_path / "none.onnx")
-    with pytest.raises(DataError, match=r"is not a bundle: there is no bundle\.json"):
-        _load(tmp_path)
-    (tmp_path / "bundle.json").write_text('{"models": {"fp32": {}}}')
-    with pytest.raises(DataError, match=r"bundle\.json does not describe a bundle"):
-        _load(tmp_path)
-
-
-@pytest.mark.parametrize("content", [b"", b"this is no model", b"\x00" * 100], ids=["empty", "text", "zeros"])
-def test_garbage_is_refused_in_one_line(content, tmp_path):
-    (tmp_path / "model.onnx").write_bytes(content)
-    with pytest.raises(DataError) as caught:
-        _load(tmp_path / "model.onnx")
-    assert "model.onnx" in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_model_cut_short_anywhere_is_refused(exported, tmp_path):
-    content = exported.read_bytes()
-    for length in range(1, len(content) - 1, len(content) // 20):
-        (tmp_path / "model.onnx").write_bytes(content[:length])
-        with pytest.raises(DataError):
-            _load(tmp_path / "model.onnx")
-
-
-@pytest.mark.parametrize("metadata", [{}, {"other": "x"}, {"graft": "{"}, {"graft": "{}"}, {"graft": "[]"}], ids=str)
-def test_a_model_that_graft_did_not_export_is_refused(metadata, tmp_path):
-    (tmp_path / "model.onnx").write_bytes(_other_model(metadata))
-    with pytest.raises(DataError, match=r"model\.onnx"):
-        _load(tmp_path / "model.onnx")
-
-
-def test_a_file_says_what_onnx_reads_in_it(exported):
-    from components.inference import metadata
-
-    model = onnx.load(exported)
-    assert metadata.read(exported) == {entry.key: entry.value for entry in model.metadata_props}
-
-
 def test_few_images_of_other_classes_are_support_enough(colours, plain):
     """Prototypes are the classes' mean colours, logits minus the squared distances to them."""
     folder = colours(("fp32", "int8", "support"))
     dark, light = [plain(0, 0, 0), plain(51, 51, 51)], [plain(204, 204, 204)]
     for precision in ("fp32", "int8"):  # support features are the exact file's
-        predictor = _load(folder, precision=precision).with_support({"night": dark, "day": light})
+        predictor = load(folder, precision=precision).with_support({"night": dark, "day": light})
         assert predictor.classes == {"label": ["night", "day"]}
         assert predictor.precision == "fp32"
         night, day = predictor.predict([plain(51, 51, 51), plain(255, 255, 255)])
@@ -400,16 +259,16 @@ def test_few_images_of_other_classes_are_support_enough(colours, plain):
         distances = 3 * 0.9**2, 3 * 0.2**2  # white is 1, the prototypes 0.1 and 0.8, in each of three channels
         expected = math.exp(-distances[1]) / (math.exp(-distances[0]) + math.exp(-distances[1]))
         assert day.probability == pytest.approx(expected, abs=1e-6)
-    assert _load(folder).classes["label"] == ["red", "green", "blue"]
+    assert load(folder).classes["label"] == ["red", "green", "blue"]
 
 
 def test_support_is_refused_where_it_cannot_help(colours, plain):
     some = {"a": [plain(1, 2, 3)], "b": [plain(3, 2, 1)]}
     with pytest.raises(DataError, match=r"a few-shot strategy .* \(.*prototypical.*\), and this is fine_tune"):
-        _load(colours(strategy="fine_tune")).with_support(some)
-    with pytest.raises(DataError, match="few-shot"):
-        _load(colours(("fp32", "support")) / "model.fp32.onnx").with_support(some)
-    predictor = _load(colours(("fp32", "support")))
+        load(colours(strategy="fine_tune")).with_support(some)
+    with pytest.raises(DataError, match=r"is one file of a bundle, .* give the folder"):
+        load(colours(("fp32", "support")) / "model.fp32.onnx").with_support(some)
+    predictor = load(colours(("fp32", "support")))
     with pytest.raises(DataError, match="at least two classes, but the support has 1"):
         predictor.with_support({"a": [plain(1, 2, 3)]})
     with pytest.raises(DataError, match="no image of class 'b'"):

@@ -131,7 +131,7 @@ def test_what_is_interrupted_leaves_what_was_there(tmp_path, suffix):
 def test_a_name_that_says_no_format_is_refused(tmp_path):
     with pytest.raises(ParamsError, match=r"p\.parket ends in '\.parket'; did you mean '\.parquet'"):
         records.check(tmp_path / "p.parket")
-    with pytest.raises(ParamsError, match=r"ends in 'nothing'; choose from: \.parquet, \.csv, \.jsonl"):
+    with pytest.raises(ParamsError, match=r"ends in no suffix; choose from: \.parquet, \.csv, \.jsonl"):
         records.check(tmp_path / "predictions")
 
 

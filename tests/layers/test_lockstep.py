@@ -112,3 +112,17 @@ def test_a_forward_that_looks_at_the_image_is_refused():
     network = Moody()
     with pytest.raises(TypeError, match="Moody cannot be told"):
         Lockstep(network, [network.first])
+
+
+def test_a_copy_stops_where_the_original_does():
+    network = SmallResNet(widths=(4, 6, 8), size=16).eval()
+    steps = deepcopy(Lockstep(network, network.stages()))
+    visited = []
+
+    def between(number: int, values: list[Tensor]) -> list[Tensor]:
+        visited.append(number)
+        return values
+
+    with torch.no_grad():
+        steps.run([network], torch.randn(2, 3, 16, 16), between)
+    assert visited == [0, 1, 2, 3]

@@ -65,7 +65,7 @@ def test_the_cache_holds_what_was_optimised_for_this_processor(exported, cache):
 
     _logits(exported)
     settings = sessions.session_options(Options(threads=1), SIDE, cache.parent / "profile")
-    session = optimised._load(next(cache.iterdir()), settings)
+    session = optimised._load(next(cache.iterdir()), settings, brief=False)
     session.run(None, {"image": IMAGES})
     operators = read(Path(session.end_profiling())).operators["CPUExecutionProvider"]
     plain = sessions.session_options(Options(threads=1), SIDE, cache.parent / "profile")
@@ -89,6 +89,10 @@ def test_what_shapes_the_graph_has_an_entry_of_its_own(exported, cache, tmp_path
     keys.add(optimised.key_of(exported, "all 28"))
     assert len(keys) == 5
     assert optimised.key_of(exported.read_bytes(), "all 28") == optimised.key_of(exported, "all 28")
+    for weights in (b"one", b"other"):  # beside an architecture that is the same
+        (tmp_path / "other.onnx.data").write_bytes(weights)
+        keys.add(optimised.key_of(other, "all 28"))
+    assert len(keys) == 7
     monkeypatch.undo()
     monkeypatch.setenv("GRAFT_CACHE", str(cache.parent))
     for native, level in ((SIDE, "all"), (None, "all"), (SIDE, "basic"), (SIDE, "all")):
@@ -159,6 +163,44 @@ def test_using_an_entry_keeps_it(exported, cache):
     os.utime(entry, (0, 0))
     _logits(exported)
     assert time.time() - entry.stat().st_mtime < 60
+
+
+def test_weights_are_used_in_the_file_only_for_a_few_images(exported, cache, monkeypatch):
+    """Anywhere else they would lie where vector instructions are slow."""
+    plain = _logits(exported)
+    entries: list[dict[str, str]] = []
+    real = onnxruntime.InferenceSession
+
+    def load(given, settings, **named):
+        name = "session.use_ort_model_bytes_for_initializers"
+        entries.append({"file": Path(given).suffix, "in place": settings.get_session_config_entry(name)})
+        return real(given, settings, **named)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", load)
+    np.testing.assert_array_equal(_logits(exported), plain)
+    session = open_session(exported, "cpu", Options(threads=1), native=SIDE, cache=True, brief=True)
+    np.testing.assert_array_equal(session.run({"image": IMAGES})["logits"], plain)
+    assert entries == [{"file": ".ort", "in place": "0"}, {"file": ".ort", "in place": "1"}]
+
+
+def test_without_a_home_and_with_weights_outside_it_starts_plainly(exported, cache, monkeypatch):
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("GRAFT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert optimised.own_folder("tensorrt", "key") is None
+    _logits(exported)
+    monkeypatch.undo()
+    monkeypatch.setenv("GRAFT_CACHE", str(cache.parent))
+    beside = exported.with_name(f"{exported.name}.data")
+    beside.touch()
+    try:
+        _logits(exported)
+    finally:
+        beside.unlink()
+    assert not cache.exists() or not list(cache.iterdir())
 
 
 def test_the_cache_lies_where_the_environment_says(monkeypatch):

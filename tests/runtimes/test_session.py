@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
@@ -16,7 +18,7 @@ from onnx import TensorProto, helper
 from components import machine
 from components.deployment import onnx_export, onnx_file
 from components.errors import DataError, MachineError
-from components.runtimes import providers
+from components.runtimes import cuda, providers
 from components.runtimes import session as sessions
 from components.runtimes.options import Options
 from components.runtimes.session import OnnxSession, open_session, present, resolve
@@ -212,14 +214,45 @@ def test_openvino_names_its_package_where_it_is_not_installed(exported, monkeypa
 
 
 @without_gpu
-@pytest.mark.parametrize(
-    ("native", "message"), [(None, "cannot load CUDAExecutionProvider here"), (SIDE, "fallback to CPU EP")]
-)
-def test_a_provider_that_onnxruntime_would_replace_is_refused(exported, monkeypatch, native, message):
+@pytest.mark.parametrize("native", [None, SIDE])
+def test_a_provider_that_onnxruntime_would_replace_is_refused(exported, monkeypatch, native):
     """Suppose that nothing is seen to be missing: onnxruntime alone would answer from the CPU without a word."""
     monkeypatch.setattr(sessions, "missing", lambda provider: None)
-    with pytest.raises(MachineError, match=message):
+    with pytest.raises(MachineError, match="cannot load CUDAExecutionProvider here"):
         open_session(exported, "cuda", native=native)
+
+
+@without_gpu
+@pytest.mark.parametrize(("inputs", "refused"), [(["image"], True), (["image", "support_features"], False)])
+def test_nodes_on_the_cpu_are_refused_unless_a_support_set_asks_for_them(inputs, refused, exported, monkeypatch):
+    """As onnxruntime does on a GPU with a graph that computes with its batch's size."""
+
+    def load(model, settings, providers):
+        if settings.get_session_config_entry("session.disable_cpu_ep_fallback") == "1":
+            raise MachineError("nodes are assigned to the CPU")
+        given = [SimpleNamespace(name=name) for name in inputs]
+        told = SimpleNamespace(custom_metadata_map={})
+        return SimpleNamespace(get_inputs=lambda: given, get_outputs=list, get_modelmeta=lambda: told)
+
+    monkeypatch.setattr(sessions, "missing", lambda provider: None)
+    monkeypatch.setattr(sessions, "load", load)
+    monkeypatch.setattr(cuda, "verify", lambda *_: None)
+    if refused:
+        with pytest.raises(MachineError, match="nodes are assigned to the CPU"):
+            open_session(exported, "cuda", native=SIDE)
+    else:
+        assert isinstance(open_session(exported, "cuda", native=SIDE), sessions.OnnxSession)
+
+
+@openvino
+def test_a_model_that_is_replaced_while_it_is_in_use_answers_on(exported, batch, expected, tmp_path):
+    """What OpenVINO compiles for several images comes later, but out of what was loaded."""
+    file = tmp_path / "model.fp32.onnx"
+    shutil.copyfile(exported, file)
+    session = open_session(file, "openvino", ONE, native=SIDE)
+    file.write_bytes(_brightest(SIDE))
+    found = session.run({"image": batch})["logits"]
+    np.testing.assert_allclose(found, expected["logits"], rtol=1e-4, atol=1e-5)
 
 
 @openvino

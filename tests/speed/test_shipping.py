@@ -85,6 +85,21 @@ def test_where_its_speed_here_is_not_known_all_of_it_is_shipped(folder: Path, tm
     assert not (tmp_path / "champion" / machines.FILE).exists()
 
 
+def test_routes_that_a_champion_of_the_same_model_lacks(folder: Path):
+    facts = bundle.read(folder)
+    only_fp32 = {"fp32": facts["models"]["fp32"]}
+    refused = {"fp32@cpu": {"admitted": True}, "int8@cpu": {"admitted": False}}
+    before = {**facts, "models": only_fp32, "admission": refused}
+    assert shipping.new_routes(facts, Shipping(), before) == ["int8@cpu"]
+    assert shipping.new_routes(facts, Shipping(), {**facts, "models": only_fp32}) == ["int8@cpu"]
+    assert shipping.new_routes(facts, Shipping(("fp32",)), before) == []  # it would stay behind
+    assert shipping.new_routes(before, Shipping(), facts) == []
+    assert shipping.new_routes(facts, Shipping(), facts) == []
+    assert shipping.new_routes(facts, Shipping(), {**before, "lineage": {"weights_sha256": "another"}}) == []
+    without = {name: value for name, value in before.items() if name != "admission"}  # as version 0.3 wrote it
+    assert shipping.new_routes(facts, Shipping(), without) == ["int8@cpu"]
+
+
 def test_a_rollback_ships_it_as_before_on_the_same_type_of_machine(folder: Path, monkeypatch: pytest.MonkeyPatch):
     shipped = shipping.decide(bundle.read(folder), benchmark(folder, int8=True))
     noted = json.loads(json.dumps(shipped.to_dict()))

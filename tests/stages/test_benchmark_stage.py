@@ -29,6 +29,7 @@ from components.stages.train import train
 from components.training.restore import restore
 from components.types import TASK
 from graft.commands import benchmark as command
+from graft.console import WIDTH
 
 HIDDEN = """
 import sys
@@ -159,7 +160,7 @@ def test_a_competitor_s_size_is_that_of_what_would_be_deployed(found, workspace)
 def test_the_command_tells_it_in_a_hundred_columns(workspace, tmp_path, capsys):
     command.benchmark(paths.BUNDLE, seconds=0.02, batch_sizes="1,2", threads=1, as_json=tmp_path / "found.json")
     told = capsys.readouterr().out
-    assert max(map(len, told.splitlines())) <= command.WIDTH
+    assert max(map(len, told.splitlines())) <= WIDTH
     for words in (
         "fp32@cpu",
         "torch eager",

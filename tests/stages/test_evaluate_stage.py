@@ -23,6 +23,7 @@ compare: [from_scratch, source_only, dan, fine_tune, prototypical]
 students: []
 strategies: {from_scratch: {}, source_only: {}, dan: {}, fine_tune: {}, prototypical: {}}
 evaluate: {resamples: 200, coverages: [1.0, 0.8]}
+export: {coverage: 0.8}
 """
 CLASSES = ("cat", "dog", "owl")
 IMAGES = {("target", "train"): 6, ("target", "val"): 60, ("target", "test"): 150, ("source", "val"): 40}

@@ -113,7 +113,7 @@ def test_a_coverage_without_a_threshold_is_refused_before_anything_is_lost(expor
     shutil.copytree(exported_workspace, root)
     monkeypatch.chdir(root)
     write_params(root, export={"coverage": 0.42})
-    with pytest.raises(ParamsError, match=r"export.coverage is 0.42.*choose from: 1.0, 0.95"):
+    with pytest.raises(ParamsError, match=r"export.coverage is 0.42.*choose from: 1, 0.95"):
         export()
     assert bundle.read(paths.BUNDLE)
 

@@ -31,6 +31,22 @@ def test_only_an_interval_above_the_minimum_promotes(gain, min_gain, promoted):
     assert decide(gain, min_gain=min_gain).promoted is promoted
 
 
+@pytest.mark.parametrize(
+    ("gain", "promoted"),
+    [
+        (Interval(0.0, 0.0, 0.0), True),  # the same answers
+        (Interval(-0.01, -0.02, 0.01), True),  # by a precision that the gates admitted
+        (Interval(-0.02, -0.03, -0.01), False),  # clearly worse all the same
+    ],
+)
+def test_the_champion_s_own_model_with_further_routes_takes_its_place(gain, promoted):
+    decision = decide(gain, min_gain=0.0, new_routes=["int8@cpu", "fp32@openvino"])
+    assert decision.promoted is promoted
+    if promoted:
+        assert decision.reason.startswith("the champion's own model, which now also runs as int8@cpu, fp32@openvino; ")
+        assert "points on the same test images" in decision.reason
+
+
 def test_the_reason_holds_the_numbers():
     better = decide(Interval(0.031, 0.012, 0.05), min_gain=0.0).reason
     assert better.startswith("better than the champion")

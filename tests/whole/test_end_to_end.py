@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from whole_support import COMPARED, GRAFT, README, ROOT, STUDENTS, Runs, commands, environment
+from whole_support import COMPARED, GRAFT, README, ROOT, STUDENTS, Runs, commands, environment, start
 
 # Needs git, which the test's workspace is without: what it prints there says so.
 NEEDS_GIT = {"dvc params diff"}
@@ -162,6 +162,49 @@ def test_predict_on_a_drawing_of_another_size(runs: Runs, tmp_path: Path) -> Non
     assert shown.stdout.split()[0].endswith("one.png")
     assert shown.stdout.split()[1] in "0123456789"
     assert shown.stdout.strip().endswith("%")
+
+
+def test_a_folder_is_predicted_into_a_table_with_what_cannot_be_read_in_its_place(runs: Runs, tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    shutil.copytree(runs.workspace / "data/raw/handwritten_digits/3", tmp_path / "images")
+    (tmp_path / "images/0.png").write_bytes(b"no image")
+    count = len(list((tmp_path / "images").iterdir()))
+    told = graft(runs.workspace, "predict", str(tmp_path / "images"), "--out", str(tmp_path / "answers.parquet"))
+    assert told.returncode == 5, told.stderr
+    rows = parquet.read_table(tmp_path / "answers.parquet").to_pylist()
+    assert [Path(row["path"]).name for row in rows] == sorted(path.name for path in (tmp_path / "images").iterdir())
+    assert len(rows) == count
+    assert rows[0]["class"] is None and "not an image" in rows[0]["error"]
+    # The model was trained for seconds only; most of what it was shown are threes all the same.
+    assert sum(row["class"] == "3" for row in rows) > count / 2
+
+
+def test_the_champion_runs_as_the_benchmark_found_best_and_is_served(runs: Runs) -> None:
+    import httpx
+
+    champion = runs.workspace / "models/champion"
+    (entry,) = json.loads((champion / "machines.json").read_text()).values()
+    benchmark = json.loads((runs.workspace / "reports/benchmark.json").read_text())
+    assert entry["route"] == benchmark["fastest"]
+    for verdicts in (json.loads((champion / "bundle.json").read_text())["admission"], benchmark["speed"]):
+        assert verdicts[entry["route"]]["admitted"]
+    server = start(runs.workspace, "serve", "--port", "0")
+    try:
+        assert server.stdout is not None
+        said = server.stdout.readline()
+        assert entry["route"].replace("@", " on ") in said
+        image = next((runs.workspace / "data/raw/handwritten_digits/3").glob("*.png"))
+        with httpx.Client(base_url=said.split()[0], trust_env=False) as client:
+            answer = client.post("/predict", content=image.read_bytes()).json()
+    finally:
+        server.terminate()
+    assert server.wait(30) == 0
+    told = graft(runs.workspace, "predict", "--json", str(image))
+    assert {
+        "class": answer["class"],
+        "probability": pytest.approx(answer["probability"], abs=1e-6),
+    }.items() <= json.loads(told.stdout).items()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""MLflow's and Prefect's web pages for a workspace, on loopback."""
+"""graft ui: MLflow's and Prefect's web pages for a workspace, on loopback."""
 
 from __future__ import annotations
 
@@ -9,13 +9,28 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from components import paths
 from components.errors import MachineError
 from components.tracking import store
 from flows import server, supervise
+from graft.console import console
 
 START_TIMEOUT_S = 120
+
+
+def ui(
+    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
+    prefect_port: Annotated[int, typer.Option(help="Port of Prefect.")] = 4200,
+) -> None:
+    """Open MLflow and Prefect on loopback, until Ctrl-C."""
+    from components import params
+
+    experiment = params.load(Path()).promote.registered_model
+    serve(Path(), experiment, mlflow_port=mlflow_port, prefect_port=prefect_port, say=console().print)
 
 
 def serve(root: Path, experiment: str, *, mlflow_port: int, prefect_port: int, say: Callable[[str], None]) -> None:

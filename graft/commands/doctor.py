@@ -1,4 +1,4 @@
-"""What is right and wrong with this machine and installation, found by trying."""
+"""graft doctor: what is right and wrong with this machine and installation, found by trying."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
+import typer
 
 from components import machine
 from components.errors import GraftError
+from graft.console import console
 
 PACKAGES = ("torch", "torchvision", "onnx", "onnxruntime-gpu", "onnxruntime", "openvino", "prefect", "mlflow", "dvc")
 BROKEN = {
@@ -30,6 +31,20 @@ class Finding(NamedTuple):
     good: bool | None
     what: str
     found: str
+
+
+def doctor() -> None:
+    """Check versions, the GPU, onnxruntime's providers and what can be written."""
+    from rich.table import Table
+
+    findings = examine(Path())
+    table = Table("", "what", "found", show_header=False, box=None)
+    for finding in findings:
+        mark = {True: "[green]ok[/]", False: "[red]bad[/]", None: "-"}[finding.good]
+        table.add_row(mark, finding.what, finding.found)
+    console().print(table)
+    if any(finding.good is False for finding in findings):
+        raise typer.Exit(1)
 
 
 def examine(root: Path) -> list[Finding]:
@@ -96,6 +111,7 @@ def _provider(provider: str) -> Finding:
     what = f"runs on {provider}"
     if not importlib.util.find_spec("onnx"):
         return Finding(None, what, "not tried: the onnx package is not installed")
+    import numpy as np
     from onnx import TensorProto, helper
 
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
