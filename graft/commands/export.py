@@ -70,8 +70,6 @@ def export(
     screen.print(
         f"{len(names)} of {len(names)} passed the gates; their bundles are in {out}", markup=False, soft_wrap=True
     )
-        f"{len(names)} of {len(names)} passed the gates; their bundles are in {out}", markup=False, soft_wrap=True
-    )
 
 
 def _cells(verdict: Mapping) -> tuple[str, ...]:

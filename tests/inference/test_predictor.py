@@ -295,3 +295,12 @@ def test_predicting_imports_no_torch(exported):
     heavy, name = json.loads(done.stdout)
     assert heavy == []
     assert name in ("cat", "dog", "owl")
+
+
+def test_a_file_that_was_replaced_meanwhile_is_not_mixed_with_the_one_in_use(colours):
+    bundle = colours()
+    predictor = Predictor.load(bundle)
+    colours(strategy="siamese")  # another model, at the same place
+    with pytest.raises(DataError, match="was replaced"):
+        predictor.run(np.zeros((1, 5, 9, 3), np.uint8))
+    assert predictor.run(np.zeros((1, 8, 8, 3), np.uint8))["logits"].shape == (1, 3)
