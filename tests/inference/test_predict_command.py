@@ -147,8 +147,8 @@ def test_a_bar_is_drawn_only_for_somebody_who_watches(colours, photos, tmp_path,
 
 def test_ctrl_c_leaves_nothing_half(colours, photos, tmp_path):
     """A whole process, stopped while its table is being written."""
-    for number in range(3000):
-        os.link(photos / "a.png", photos / f"{number:04}.png")
+    for number in range(30_000):  # seconds of work, so that the signal comes in the middle of it
+        os.link(photos / "a.png", photos / f"{number:05}.png")
     out = tmp_path / "results" / "p.csv"
     arguments = ["predict", str(photos), "--out", str(out), "--bundle", str(colours()), "--batch-size", "1"]
     process = subprocess.Popen([sys.executable, "-m", "graft", *arguments], cwd=ROOT, stderr=subprocess.PIPE)
