@@ -18,10 +18,10 @@ export UV_NATIVE_TLS := true
 # Compiled modules start three times as fast as ones that are compiled anew in every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test lint status ui reproduce lock clean
+.PHONY: help setup run test lint status ui reproduce bench-train lock clean
 
 help:  ## list these words
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
 
 setup: $(VENV)/.done  ## make .venv with everything pinned in requirements.lock
 
@@ -46,12 +46,15 @@ ui: $(VENV)/.done  ## open MLflow and Prefect on loopback
 reproduce: $(VENV)/.done  ## repeat published results with the data in GRAFT_DATA (NAME=mnist_usps: only those)
 	@python -m benchmarks.reproduce $(NAME)
 
+bench-train: $(VENV)/.done  ## time training on frozen features against the naive loop (GRAFT_DATA: with real photos)
+	@python -m benchmarks.training
+
 lock: $(VENV)/.done  ## rewrite requirements.lock from pyproject.toml (make lock UPGRADE=--upgrade: newest versions)
 	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header \
 	  --no-annotate --extra pipeline --extra dev $(UPGRADE) pyproject.toml --output-file requirements.lock
 
 clean:  ## remove what runs made, but not the environment
-	rm -rf bundle data/prepared data/raw/{printed,handwritten}_digits models reports timings dvc.lock dvc.lock.torn .graft .dvc/cache .dvc/tmp
+	rm -rf bundle data/{features,prepared} data/raw/{printed,handwritten}_digits models reports timings dvc.lock dvc.lock.torn .graft .dvc/cache .dvc/tmp
 
 $(VENV)/.done: requirements.lock pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \

@@ -6,6 +6,7 @@ from pathlib import Path
 
 RAW = Path("data/raw")  # image folders of the built-in data sets
 PREPARED = Path("data/prepared")  # manifest.csv, label_space.json, problems.json, <domain>.npy
+FEATURES = Path("data/features")  # the pretrained backbone's features of the target images, by view
 MODELS = Path("models")  # one folder per trained strategy
 PRETRAINED = MODELS / "pretrained"  # the backbone that strategies start from
 BUNDLE = Path("bundle")  # the exported winner: what may be promoted
@@ -22,6 +23,7 @@ BENCHMARK = REPORTS / "benchmark.json"
 LEADERBOARD = REPORTS / "leaderboard.json"
 REPORT = REPORTS / "index.html"
 CURVE = REPORTS / "curve"  # of `graft curve`: curve.json and index.html; no stage reads it
+BACKBONES = REPORTS / "backbones"  # of `graft backbones --rank`: backbones.json and index.html; no stage reads it
 TRACKING = REPORTS / "tracking.json"
 
 STATE = Path(".graft")  # the workspace's own memory, known to neither git nor DVC

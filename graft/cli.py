@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
+from graft.commands.backbones import backbones
 from graft.commands.benchmark import benchmark
 from graft.commands.curve import curve
 from graft.commands.doctor import doctor
 from graft.commands.export import export
+from graft.commands.init import init
 from graft.commands.promote import promote, rollback
 from graft.commands.run import run
 from graft.commands.serve import serve
@@ -40,6 +42,8 @@ def predict(context: typer.Context) -> None:
 
 
 # In the order of `graft --help`: make a model, use it, look into it, choose among versions, and the rest.
+app.command()(init)
+app.command()(backbones)
 app.command()(run)
 app.command()(status)
 app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(predict)

@@ -6,10 +6,11 @@ A fault replaces text of one file, and must find it, so that this list cannot fa
 
 from __future__ import annotations
 
-import os
+import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +48,7 @@ FAULTS = {
     ),
     "a frozen backbone's statistics drift": Fault(
         "training/loop.py",
-        {"            module.eval()": "            pass"},
+        {"            module.training = False": "            pass"},
         "training/test_loop.py",
         "frozen_backbone",
     ),
@@ -99,11 +100,61 @@ def _copy(folder: Path) -> Path:
     return folder
 
 
-def _run(folder: Path, tests: str, match: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pytest", f"tests/{tests}", "-k", match, "-x", "-n", "0", "--no-header"]
-    return subprocess.run(
-        command, cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, text=True, capture_output=True
-    )
+# Imports what all tests import, but nothing of ours, and becomes a pytest of its own for each line that it reads:
+# to import torch anew for every fault would take most of the time.
+FORKING = """
+import json, os, sys
+import numpy, PIL.Image, pytest, torch, yaml
+
+assert not any(name.partition(".")[0] in ("components", "conftest") for name in sys.modules)
+for line in sys.stdin:
+    folder, arguments, output = json.loads(line)
+    if child := os.fork():
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        continue
+    code = 70
+    try:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for stream in (1, 2):
+            os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+        os.chdir(folder)
+        os.environ |= {"PYTHONPATH": folder, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # other packages' plugins are slow
+        sys.path.insert(0, folder)
+        code = int(pytest.main(arguments))
+        sys.stdout.flush()
+    finally:
+        os._exit(code)
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path, str, str], tuple[int, str]]]:
+    """(folder, tests, match) -> the exit code and the output of these tests there, in a process of their own."""
+    output = tmp_path_factory.mktemp("output") / "told"
+    command = [sys.executable, "-c", FORKING]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as forking:
+        assert forking.stdin is not None and forking.stdout is not None
+
+        def run(folder: Path, tests: str, match: str) -> tuple[int, str]:
+            output.unlink(missing_ok=True)
+            arguments = [
+                f"tests/{tests}",
+                "-k",
+                match,
+                "-x",
+                "-n",
+                "0",
+                "--no-header",
+                "-p",
+                "no:cacheprovider",
+                "-p",
+                "xdist.plugin",
+            ]
+            print(json.dumps([str(folder), arguments, str(output)]), file=forking.stdin, flush=True)
+            return int(forking.stdout.readline()), output.read_text()
+
+        yield run
+        forking.stdin.close()
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +164,7 @@ def sound(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_planted_fault_is_noticed(name: str, sound: Path) -> None:
+def test_a_planted_fault_is_noticed(name: str, sound: Path, run) -> None:
     fault = FAULTS[name]
     path = sound / "components" / fault.file
     right = path.read_text()
@@ -123,10 +174,10 @@ def test_a_planted_fault_is_noticed(name: str, sound: Path) -> None:
         wrong = wrong.replace(old, new)
     path.write_text(wrong)
     try:
-        found = _run(sound, fault.tests, fault.match)
+        code, told = run(sound, fault.tests, fault.match)
     finally:
         path.write_text(right)
     # A test failed, and nothing else went wrong: the same tests pass where the fault is not, in this very run.
-    summary = found.stdout.strip().splitlines()[-1]
-    assert found.returncode == 1, found.stdout[-2000:]
-    assert "1 failed" in summary and "error" not in summary, found.stdout[-2000:]
+    summary = told.strip().splitlines()[-1]
+    assert code == 1, told[-2000:]
+    assert "1 failed" in summary and "error" not in summary, told[-2000:]

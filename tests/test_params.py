@@ -225,6 +225,12 @@ def test_a_coverage_without_a_threshold_is_refused():
     assert params.parse(_with("evaluate", {"coverages": [1.0, 0.95]})).export.coverage == 0.95
 
 
+def test_more_views_than_there_are_features_of_are_refused():
+    raw = {**GOOD, "compare": ["linear_probe"], "strategies": {"linear_probe": {"views": 3}}}
+    assert _refusal(raw).startswith("strategies.linear_probe.views is 3, but embed.views is 1: set embed.views to 3")
+    assert params.parse({**raw, "embed": {"views": 3}}).competitor("linear_probe").hyper_parameters == {"views": 3}
+
+
 def test_tasks_without_attributes_are_refused():
     assert "tasks are columns of attributes" in _refusal(_with("data.tasks", ["loops"]))
 

@@ -59,6 +59,7 @@ def small_workspace(root: Path) -> Path:
     params |= {"compare": list(COMPARED), "students": list(STUDENTS)}
     for entry in params["strategies"].values():
         entry.get("recipe", {}).pop("steps", None)
+    params["prepare"] |= {"val_fraction": 0.1, "test_fraction": 0.15}  # every training answers all of both
     params["evaluate"]["resamples"] = 200
     params["explain"] |= {"images": 4, "points": 40}
     params["benchmark"]["seconds"] = 0.05

@@ -21,7 +21,7 @@ from components.data.streams import Streams
 from components.layers.linear_solvers import logistic
 from components.params import ComputeParams, Recipe
 from components.strategies import catalogue
-from components.strategies.frozen_features import L2, collect
+from components.strategies.frozen_features import L2
 from components.training import session
 from components.training.compute import Compute, choose
 from components.training.predict import quick_metrics
@@ -161,7 +161,7 @@ def accuracy(trained: session.Trained, split: str = "test") -> float:
 def features(data: Path, backbone: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Of the 244 training photographs, unchanged: [244, D] and labels [244]."""
     streams = Streams(prepared(data), IMAGENET, batch_size=32, augment="none", seed=0)
-    found, labels = collect(network(data, backbone), streams.batches("target"))
+    found, labels = streams.features(network(data, backbone), "target")
     return found.double(), labels[TASK]
 
 

@@ -3,6 +3,7 @@ picks out of them."""
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,12 @@ import torch
 
 from benchmarks.reproduce.protocol import Row
 from components.backbones.small_resnet import SmallResNet
-from components.data import folders, split
+from components.data import images, split
 from components.data.datasets import digits
+from components.data.listing import listing
 from components.data.prepared import Domain, Prepared
 from components.evaluation.label_free import CRITERIA
-from components.params import PretrainParams, Recipe
+from components.params import ImagesParams, PretrainParams, Recipe
 from components.strategies import catalogue
 from components.training.compute import Compute
 from components.training.predict import quick_metrics
@@ -105,22 +107,19 @@ def _digits(folder: Path, seed: int) -> Prepared:
     digits.printed(folder / "source", per_class=500, seed=seed)
     domains = {}
     for name in ("target", "source"):
-        records = [record for record in folders.read(folder / name, 32) if not isinstance(record, str)]
-        fractions = (0.2, 0.4) if name == "target" else (0.05, 0.0)
-        parts = np.array(
-            [
-                split.part(record.sha256, val_fraction=fractions[0], test_fraction=fractions[1], seed=seed)
-                for record in records
-            ]
-        )
-        labels = np.array([int(record.class_name) for record in records])
+        listed = listing(ImagesParams(folder=str(folder / name)), name).images
+        contents = [image.path.read_bytes() for image in listed]
+        digests = [hashlib.sha256(content).hexdigest() for content in contents]
+        val, test = (0.2, 0.4) if name == "target" else (0.05, 0.0)
+        parts = np.array([split.part(digest, val_fraction=val, test_fraction=test, seed=seed) for digest in digests])
+        labels = np.array([int(image.class_name) for image in listed])
         if name == "target":
             labels = np.where(parts == "train", -1, labels)
         domains[name] = Domain(
-            pixels=np.stack([record.pixels for record in records]),
+            pixels=np.stack([images.pixels(content, resize=32, size=32)[0] for content in contents]),
             labels={TASK: labels},
             splits=parts,
-            paths=[str(record.path) for record in records],
-            sha256=[record.sha256 for record in records],
+            paths=[str(image.path) for image in listed],
+            sha256=digests,
         )
     return Prepared(LabelSpace({TASK: tuple("0123456789")}), domains)

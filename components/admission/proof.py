@@ -133,7 +133,8 @@ def by_task(proofs: dict[str, dict]) -> dict:
 
 
 def whole_images(file: Path, predictor: Predictor, true: Truth, limits: ExportParams) -> tuple[dict, dict]:
-    """The graph given whole decoded images, as another program would: its pixels, then its answers."""
+    """The graph given whole decoded images, as another program would: its pixels, then its answers, beside those to
+    the same pixels resized as in training."""
     part = open_session(preprocessing.part(file), predictor.provider)
     whole = open_session(file, predictor.provider)
     side, files = true.preprocess.resize, true.files
@@ -151,8 +152,9 @@ def whole_images(file: Path, predictor: Predictor, true: Truth, limits: ExportPa
     names = []
     for probe in preprocessing.probes(files, side):  # made again: all of them at once would fill the memory
         names.append(probe.name)
-        raw.append(whole.run({"image": np.asarray(images.decode(probe.content))[None]}, wanted))
-        native.append(predictor.run(predictor.pixels(probe.content)[None], wanted))
+        pixels = np.asarray(images.decode(probe.content))
+        raw.append(whole.run({"image": pixels[None]}, wanted))
+        native.append(predictor.run(predictor.pixels(pixels)[None], wanted))
     facts = {}
     for task, output in outputs.items():
         both = (np.concatenate([answer[output] for answer in answered]) for answered in (native, raw))

@@ -11,45 +11,76 @@ import torch
 from torch import nn
 
 from components import tensorfile
+from components.backbones import weights_file
 from components.backbones.base import Backbone
-from components.backbones.catalogue import BACKBONES
+from components.backbones.catalogue import BACKBONES, TIMM, require
 from components.errors import DataError, ParamsError
 from components.types import Preprocess
-
-HEAD_TENSORS = 8  # at most: the classifiers of torchvision's models, auxiliary ones not counted
 
 
 def build(name: str, *, preprocess: Preprocess) -> Backbone:
     """An untrained backbone for images that are preprocessed so: what `pretrain` wrote beside its weights.
 
-    Raises ParamsError when there is none of that name.
+    Raises ParamsError when there is none of that name, or it cannot read images of that size.
     """
-    if name in BACKBONES:
-        backbone = _own(name, preprocess.size)
-    else:
-        from components.backbones.torchvision_models import TorchvisionBackbone  # torchvision takes 2 s to import
-
-        backbone = TorchvisionBackbone(name)
+    backbone = _built(name, preprocess.size)
     backbone.preprocess = preprocess
     return backbone
 
 
-def _own(name: str, size: int) -> Backbone:
-    own = BACKBONES[name]
-    module = importlib.import_module(f"components.backbones.{own.module}")
-    return getattr(module, own.class_name)(size=size, **own.arguments)
+def _built(name: str, size: int | None) -> Backbone:
+    """`size`: of the network's input in pixels; None: its own."""
+    require(name)
+    if name in BACKBONES:
+        own = BACKBONES[name]
+        module = importlib.import_module(f"components.backbones.{own.module}")
+        return getattr(module, own.class_name)(**({"size": size} if size else {}), **own.arguments)
+    if name.startswith(TIMM):
+        from components.backbones.timm_models import TimmBackbone
+
+        return TimmBackbone(name, size)
+    from components.backbones.torchvision_models import TorchvisionBackbone  # torchvision takes 2 s to import
+
+    return TorchvisionBackbone(name, size)
 
 
-def preprocess_of(name: str, weights: str, *, size: int, interpolation: str) -> Preprocess:
-    """How these weights want their images, given how images are stored: squares of `size` pixels.
+def _wanted(name: str, weights: str, input_size: int | None) -> Preprocess:
+    """How these weights want their images, for an input of `input_size` pixels (None: their own)."""
+    require(name)
+    if name in BACKBONES:
+        return _built(name, input_size).preprocess
+    if name.startswith(TIMM):
+        from components.backbones.timm_models import preprocess_of_model
+
+        return preprocess_of_model(name, input_size=input_size)
+    from components.backbones.torchvision_models import preprocess_of_weights
+
+    return preprocess_of_weights(name, weights, input_size=input_size)
+
+
+def stored_size(name: str, weights: str, input_size: int | None = None) -> tuple[int, int, str]:
+    """How images must be stored for these weights: (prepare.size, side of the crop that the network reads, both in
+    pixels, prepare.interpolation). Raises ParamsError for what there is not."""
+    wanted = _wanted(name, weights, input_size)
+    return wanted.resize, wanted.size, wanted.interpolation
+
+
+def preprocess_of(
+    name: str, weights: str, *, size: int, interpolation: str, input_size: int | None = None
+) -> Preprocess:
+    """How these weights want their images, given how images are stored: squares of `size` pixels. Graft's own networks
+    take them as they are, or `input_size` pixels out of their middle.
 
     Raises ParamsError, naming the value to set, when the stored images do not fit.
     """
     if name in BACKBONES:
-        return replace(_own(name, size).preprocess, interpolation=interpolation)
-    from components.backbones.torchvision_models import preprocess_of_weights
-
-    wanted = preprocess_of_weights(name, weights)
+        if input_size and input_size > size:
+            raise ParamsError(
+                f"backbone.input_size is {input_size}, but images are stored at {size} pixels: set prepare.size to "
+                f"at least {input_size}"
+            )
+        return replace(_wanted(name, weights, input_size or size), resize=size, interpolation=interpolation)
+    wanted = _wanted(name, weights, input_size)
     if wanted.resize != size:
         raise ParamsError(
             f"prepare.size is {size}, but {name} cuts its {wanted.size} pixels out of images stored at "
@@ -63,52 +94,31 @@ def preprocess_of(name: str, weights: str, *, size: int, interpolation: str) -> 
     return wanted
 
 
-def load_weights(backbone: Backbone, weights: str) -> None:
-    """Fills in weights: a torchvision weights name, or the path of a .safetensors, .pth or .pt file."""
-    from components.backbones.torchvision_models import TorchvisionBackbone, body_of
+def load_weights(backbone: Backbone, weights: str) -> dict[str, str]:
+    """Fills in weights: a name that torchvision or timm knows, or the path of a file (see weights_file).
 
-    path = Path(weights)
-    if path.suffix not in (".safetensors", ".pth", ".pt"):
-        if not isinstance(backbone, TorchvisionBackbone):
-            raise ParamsError(f"backbone.weights is {weights!r}, but this backbone has only 'pretrain' or a file")
-        backbone.load_torchvision_weights(weights)
-        return
-    if not path.is_file():
-        raise ParamsError(f"backbone.weights is {weights!r}, but there is no such file")
-    if path.suffix == ".safetensors":
-        state = {key: torch.from_numpy(value) for key, value in tensorfile.load(path).items()}
+    Returns which file they came from: its name and sha256. Raises ParamsError, DataError or MachineError naming what is
+    wrong with them.
+    """
+    if Path(weights).suffix in weights_file.SUFFIXES:
+        path = Path(weights)
+        if not path.is_file():
+            raise ParamsError(f"backbone.weights is {weights!r}, but there is no such file")
     else:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # a damaged file raises whatever its first wrong byte leads to
-            raise DataError(
-                f"{path} is no file of weights: {(str(error).splitlines() or ['it is empty'])[0]}"
-            ) from None
-        if not isinstance(state, dict):
-            raise DataError(f"{path} holds a {type(state).__name__}, but weights by name are needed")
+        path = backbone.named_weights(weights)
+    state, sha256 = weights_file.read(path)
     own = backbone.state_dict()
-    # Files made by torchvision name the model's own modules; ours carry the wrapper's prefix.
-    if not any(key in own for key in state):
-        state = {f"model.{key}": value for key, value in state.items()}
-    missing = sorted(set(own) - set(state))
-    if missing:
-        raise DataError(f"{path} lacks {len(missing)} of the backbone's {len(own)} tensors, for example {missing[0]!r}")
-    # The head's tensors have no place here; many more than a head has mean the weights of a larger model.
-    extra = sorted(set(state) - set(own))
-    if len(extra) > HEAD_TENSORS:
-        raise DataError(f"{path} has {len(extra)} tensors that the backbone lacks, for example {extra[0]!r}")
-    try:
-        backbone.load_state_dict(body_of(backbone, state))
-    except RuntimeError as error:
-        raise DataError(f"{path} does not fit the backbone: {' '.join(str(error).split())[:200]}") from None
+    ours = weights_file.unprefixed(state, own)
+    if set(own) - set(ours):  # else it was saved from a backbone like this one
+        ours = backbone.translated(state, path, sha256)
+    weights_file.require_fit(ours, own, str(path), lambda: backbone.looks_like(state))
+    backbone.load_state_dict({**own, **ours})
+    return {"weights_file": path.name, "weights_file_sha256": sha256}
 
 
 def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
     """All parameters and buffers by name, float as float32."""
-    return {
-        key: (value.float() if value.is_floating_point() else value).cpu().contiguous().numpy()
-        for key, value in module.state_dict().items()
-    }
+    return tensorfile.of_state(module.state_dict())
 
 
 def from_arrays(module: nn.Module, arrays: dict[str, np.ndarray]) -> None:

@@ -1,4 +1,4 @@
-"""What is known of the classes themselves: a table with a row for each, read from a CSV file.
+"""What is known of the classes themselves: a table with a row for each, read from a CSV or Parquet file.
 
     class,loops,top,middle,bottom
     0,1,1,0,1
@@ -10,11 +10,11 @@ class (`loops`: multi-task); all others are numbers, and in their order the clas
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from components.data import tables
 from components.errors import DataError, choices
 
 Table = dict[str, dict[str, str]]
@@ -23,20 +23,12 @@ Table = dict[str, dict[str, str]]
 
 def read(path: Path, classes: Sequence[str]) -> Table:
     """The rows of the classes, in their order. Raises DataError when one is missing, doubled or too short."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            header, *rows = [row for row in csv.reader(stream, strict=True) if row]
-    except FileNotFoundError:
-        raise DataError(f"data.attributes: there is no file {path}") from None
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise DataError(f"data.attributes: {path} is no table of classes ({error})") from None
     table: Table = {}
-    for row in rows:
-        if len(row) != len(header):
-            raise DataError(f"{path}: the row of {row[0]!r} has {len(row)} fields, but the header {len(header)}")
-        if row[0] in table:
-            raise DataError(f"{path}: there are two rows for the class {row[0]!r}")
-        table[row[0]] = dict(zip(header[1:], row[1:], strict=True))
+    with tables.reading(path, "data.attributes", "classes") as found:
+        for where, (name, *values) in found.rows:
+            if name in table:
+                raise DataError(f"{path}, {where}: there are two rows for the class {name!r}")
+            table[name] = dict(zip(found.header[1:], values, strict=True))
     missing = [name for name in classes if name not in table]
     if missing:
         raise DataError(f"{path} has no row for the class {missing[0]!r}; {choices(missing[0], table)}")

@@ -11,7 +11,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional as F
+
+from components.data.augmentation.geometry import warp
+from components.data.augmentation.random_policies import rand, trivial
 
 
 def none(image: Tensor, generator: Generator) -> Tensor:
@@ -19,20 +21,22 @@ def none(image: Tensor, generator: Generator) -> Tensor:
     return image
 
 
-def _affine(image: Tensor, generator: Generator, *, degrees: float, scale: float, shift: float) -> Tensor:
+def _affine(
+    image: Tensor, generator: Generator, *, degrees: float, scale: float, shift: float, mirror: bool = False
+) -> Tensor:
     """Every image turned, scaled (each side by itself) and shifted by its own random amounts, uniform within plus and
-    minus the limits; `shift` is a share of the side. One bilinear resampling does it all; what comes in from outside
-    is black."""
+    minus the limits; `shift` is a share of the side; with `mirror` every second one on average has its left on the
+    right. One bilinear resampling does it all; what comes in from outside is black."""
     turn, wide, high, x, y = (2 * torch.rand(5, len(image), generator=generator) - 1).unbind()
     angle, wide, high = turn * math.radians(degrees), torch.exp(wide * scale), torch.exp(high * scale)
+    if mirror:
+        wide = torch.where(torch.rand(len(image), generator=generator) < 0.5, -wide, wide)
     # affine_grid works in coordinates that run from -1 to 1, so a shift of one side is 2.
     rows = [
         torch.stack([torch.cos(angle) * wide, -torch.sin(angle) * high, 2 * x * shift], 1),
         torch.stack([torch.sin(angle) * wide, torch.cos(angle) * high, 2 * y * shift], 1),
     ]
-    matrix = torch.stack(rows, 1).to(image.device, image.dtype)
-    grid = F.affine_grid(matrix, list(image.shape), align_corners=False)
-    return F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return warp(image, torch.stack(rows, 1))
 
 
 def shift(image: Tensor, generator: Generator) -> Tensor:
@@ -51,9 +55,27 @@ def strong(image: Tensor, generator: Generator) -> Tensor:
     return _affine(image, generator, degrees=15, scale=math.log(1.4), shift=1 / 8)
 
 
+def flip(image: Tensor, generator: Generator) -> Tensor:
+    """Mirrored or not, scaled by up to 10 %, moved by up to 1/16 of the side: for photographs of things that look the
+    same from either side."""
+    return _affine(image, generator, degrees=0, scale=0.1, shift=1 / 16, mirror=True)
+
+
 AUGMENTATIONS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
     "none": none,
     "shift": shift,
     "light": light,
     "strong": strong,
+    "flip": flip,
+    "trivial_augment": lambda image, generator: trivial(flip(image, generator), generator),
+    "rand_augment": lambda image, generator: rand(flip(image, generator), generator),
 }
+"""The last two as in their papers: on top of what is done to photographs anyway."""
+
+OF_PARTS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
+    "flip": none,
+    "trivial_augment": trivial,
+    "rand_augment": rand,
+}
+"""What is left to do of the policies for photographs where `random_part` has moved and mirrored the images already: it
+costs a fraction of a resampling, and needs images that are stored larger than the network sees them."""

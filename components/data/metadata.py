@@ -9,12 +9,15 @@ Paths are relative to the folder of the domain's images. Results can be sliced b
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from components.data import prepared, tables
+from components.data.listed import Listing, is_file
 from components.errors import DataError, choices
+from components.types import TASK
 
 PATH = "path"
 
@@ -29,32 +32,43 @@ class Metadata(NamedTuple):
 def read(path: Path, key: str, taken: Collection[str]) -> Metadata:
     """The table that the parameter `key` names. Raises DataError when there is none, when its header lacks `path`, is
     incomplete or has a name out of `taken`, and when a row is too short or stands there twice."""
-    try:
-        # Any line break, also within a field, is read as one newline: a lone carriage return would tear the manifest.
-        with path.open(encoding="utf-8-sig") as stream:
-            header, *rows = [row for row in csv.reader(stream, strict=True) if row]
-    except FileNotFoundError:
-        raise DataError(f"{key}: there is no file {path}") from None
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise DataError(f"{key}: {path} is no table of images ({error})") from None
-    if PATH not in header:
-        raise DataError(f"{key}: {path} has no column {PATH!r}, which names the images; {choices(PATH, header)}")
-    at = header.index(PATH)
-    columns = (*header[:at], *header[at + 1 :])
-    for number, column in enumerate(columns):
-        if not column.strip() or column == PATH or column in columns[:number]:
-            raise DataError(f"{key}: {path} has a column {column!r} that is without a name or there twice")
-        if column in taken:
-            has = ", ".join(sorted(taken))
-            raise DataError(f"{key}: {path} has a column {column!r}, but so has the manifest ({has}); rename it")
     values: dict[str, tuple[str, ...]] = {}
-    for row in rows:
-        if len(row) != len(header):
+    with tables.reading(path, key) as table:
+        if PATH not in table.header:
             raise DataError(
-                f"{key}: in {path} the row of {row[0]!r} has {len(row)} fields, but the header {len(header)}"
+                f"{key}: {path} has no column {PATH!r}, which names the images; {choices(PATH, table.header)}"
             )
-        name = PurePosixPath(row[at]).as_posix()
-        if name in values:
-            raise DataError(f"{key}: {path} has two rows for the image {name!r}")
-        values[name] = (*row[:at], *row[at + 1 :])
+        at = table.header.index(PATH)
+        columns = (*table.header[:at], *table.header[at + 1 :])
+        for column in columns:
+            if column in taken:
+                has = ", ".join(sorted(taken))
+                raise DataError(f"{key}: {path} has a column {column!r}, but so has the manifest ({has}); rename it")
+        for where, row in table.rows:
+            name = PurePosixPath(row[at]).as_posix()
+            if name in values:
+                raise DataError(f"{key}: {path} has two rows for the image {name!r}, the second in {where}")
+            values[name] = (*row[:at], *row[at + 1 :])
     return Metadata(columns, values)
+
+
+def merged(found: Listing, path: Path, key: str) -> Listing:
+    """The listing with the table's columns after its own; rows for files that do not exist are among the problems."""
+    taken = {*prepared.COLUMNS, TASK, *found.tasks, *found.columns} - {PATH}
+    table = read(path, key, taken)
+    images, matched = [], set()
+    for image in found.images:
+        inside = image.path.is_relative_to(found.root)
+        name = (image.path.relative_to(found.root) if inside else image.path).as_posix()
+        values = table.values.get(name)
+        if values is not None:
+            matched.add(name)
+            image = replace(image, columns={**image.columns, **dict(zip(table.columns, values, strict=True))})
+        images.append(image)
+    unmatched = [name for name in table.values if name not in matched and not is_file(found.root / name)]
+    return replace(
+        found,
+        images=images,
+        columns=(*found.columns, *table.columns),
+        problems={**found.problems, "unmatched_metadata": unmatched},
+    )

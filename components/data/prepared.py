@@ -5,8 +5,10 @@
     data/prepared/<domain>.npy       uint8 [N, S, S, 3], rows in the manifest's order; memory-mapped when read
     data/prepared/label_space.json   class names by task, and the classes' descriptions where there are any
     data/prepared/problems.json      what was found wrong, and what was done about it
+    data/prepared/decoder.json       what made the pixels: for those that want to use them again
 
-A training label that strategies may not see is not in the manifest at all: an empty field cannot be cheated with.
+The images of a domain are ordered by sha256: however they are laid out, they are the same bytes. A training label that
+strategies may not see is not in the manifest at all: an empty field cannot be cheated with.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from components.types import LabelSpace
 
 COLUMNS = ("path", "domain", "split", "sha256", "width", "height")
 MANIFEST = "manifest.csv"
+DECODER = "decoder.json"
 HIDDEN = -1
 """Stands for a label that is not given."""
 
@@ -43,11 +46,12 @@ class Domain:
     columns: dict[str, list[str]] = field(default_factory=dict)
 
     def rows(self, split: str, labelled: bool | None = None) -> np.ndarray:
-        """Indices [M] of a split's images, those with (True), without (False) or regardless of (None) a label."""
+        """Indices [M] of a split's images, those with (True), without (False) or regardless of (None) a label. Where
+        there are further tasks, their answers count, too, but for those of which no image of the domain knows any."""
         mask = self.splits == split
         if labelled is not None:
-            known = np.all([values != HIDDEN for values in self.labels.values()], axis=0)
-            mask &= known == labelled
+            known = [values != HIDDEN for values in self.labels.values()]
+            mask &= np.all([task for task in known if task.any()] or known, axis=0) == labelled
         return np.flatnonzero(mask)
 
 
@@ -71,18 +75,37 @@ def write(
     problems: dict,
     metadata: Sequence[str] = (),
 ) -> None:
-    """Writes the four kinds of files. `rows` are in the order of each domain's pixels; `metadata` names those of their
-    keys that are neither COLUMNS nor tasks."""
+    """Writes pixels that are in memory, and `write_facts`."""
     folder.mkdir(parents=True, exist_ok=True)
     for domain, array in pixels.items():
         np.save(folder / f"{domain}.npy", array)
+    write_facts(folder, rows, space, problems, metadata)
+
+
+def write_facts(
+    folder: Path, rows: list[dict], space: LabelSpace, problems: dict, metadata: Sequence[str] = ()
+) -> None:
+    """Writes what is not pixels. `rows` are in the order of each domain's pixels; `metadata` names those of their keys
+    that are neither COLUMNS nor tasks."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*COLUMNS, *space.classes, *metadata], restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    columns = [*COLUMNS, *space.classes, *metadata]
+    plain, quoted = (
+        csv.DictWriter(text, columns, restval="", lineterminator="\n", quoting=quoting)
+        for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+    )
+    plain.writeheader()
+    for row in rows:
+        # Before Python 3.13 a carriage return alone gets no quotes, and ends the row when it is read.
+        (quoted if any("\r" in str(value) for value in row.values()) else plain).writerow(row)
     jsonfile.write_text(folder / MANIFEST, text.getvalue())
     jsonfile.write(folder / "label_space.json", space.to_dict())
     jsonfile.write(folder / "problems.json", problems)
+
+
+def manifest(folder: Path) -> list[dict[str, str]]:
+    """The rows as they are written."""
+    with (folder / MANIFEST).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
 
 
 def read(folder: Path) -> Prepared:
@@ -96,8 +119,7 @@ def read(folder: Path) -> Prepared:
 def _read(folder: Path) -> Prepared:
     space = LabelSpace.from_dict(jsonfile.read(folder / "label_space.json"))
     index = {task: {name: number for number, name in enumerate(names)} for task, names in space.classes.items()}
-    with (folder / MANIFEST).open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = manifest(folder)
     hidden = {"path", "domain", "split", "sha256", next(iter(space.classes))}
     columns = [column for column in (rows[0] if rows else ()) if column not in hidden]
     domains = {}

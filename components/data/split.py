@@ -1,13 +1,14 @@
 """Which images are for training, validation and test.
 
-An image's part follows from its own content, so images that arrive later never move an earlier one: what was a test
-image yesterday is not trained on tomorrow, and copies of one image always share a part.
+An image's part follows from its own content, or from the name of the group that it is in, so images that arrive later
+never move an earlier one: what was a test image yesterday is not trained on tomorrow, and copies of one image, like all
+images of a group, share a part. What the data itself divides stays as it is divided.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 SPLITS = ("train", "val", "test")
 
@@ -24,6 +25,25 @@ def part(sha256: str, *, val_fraction: float, test_fraction: float, seed: int) -
     if at < test_fraction:
         return "test"
     return "val" if at < test_fraction + val_fraction else "train"
+
+
+def group_digest(group: str) -> str:
+    """Stands for the content of all images of a group."""
+    return hashlib.sha256(group.encode()).hexdigest()
+
+
+def within(
+    given: str | None, present: Collection[str], content: str, *, val_fraction: float, test_fraction: float, seed: int
+) -> str:
+    """The part of an image that the data puts into the part `given` (None: nowhere), where some of the data's images
+    are given the parts `present`. Val and test are as given; a part that the data does not know is cut from train, by
+    `content`: the digest of the image or of its group."""
+    if given in ("val", "test"):
+        return given
+    if given == "train":
+        val_fraction = 0.0 if "val" in present else val_fraction
+        test_fraction = 0.0 if "test" in present else test_fraction
+    return part(content, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed)
 
 
 def labelled(positions: Sequence[float], labels: Sequence[str], per_class: int | None) -> list[bool]:

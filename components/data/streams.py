@@ -7,15 +7,20 @@ training reads on exactly where it stopped.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from components.data import sampling
-from components.data.augment import AUGMENTATIONS
+from components.data.augment import AUGMENTATIONS, OF_PARTS
+from components.data.augmentation.geometry import random_part
+from components.data.features import Features, weights_digest
+from components.data.mixing import MIXES
 from components.data.prepared import Domain, Prepared
 from components.errors import DataError
 from components.types import Episode, Labelled, LabelSpace, Pairs, Preprocess, Sampling, Unlabelled
@@ -23,15 +28,21 @@ from components.types import Episode, Labelled, LabelSpace, Pairs, Preprocess, S
 STREAMS = ("target", "source", "unlabelled", "episodes", "pairs")
 """target: labelled target training images; source: labelled source images; unlabelled: all target training images;
 episodes, pairs: of labelled training images of one domain, as the strategy's `sampling` says."""
+LABELLED = ("target", "source")
 DRAWN = ("episodes", "pairs")
 
 
-def crop(pixels: Tensor, preprocess: Preprocess) -> Tensor:
-    """uint8 [B, S, S, 3] with S = preprocess.resize -> float [B, 3, size, size] in [0, 1]: the centre."""
-    edge = (pixels.shape[1] - preprocess.size) // 2
-    pixels = pixels[:, edge : edge + preprocess.size, edge : edge + preprocess.size]
+def crop(pixels: Tensor, preprocess: Preprocess, generator: torch.Generator | None = None) -> Tensor:
+    """uint8 [B, S, S, 3] with S = preprocess.resize -> float [B, 3, size, size] in [0, 1]: the centre, or with a
+    generator of every image a part anywhere, mirrored or not."""
+    size = preprocess.size
+    if generator is None:
+        edge = (pixels.shape[1] - size) // 2
+        pixels = pixels[:, edge : edge + size, edge : edge + size]
+    else:
+        pixels = random_part(pixels, size, generator)
     # The permuted tensor is channels_last in memory: the layout that convolutions are fastest in, at no cost.
-    return pixels.permute(0, 3, 1, 2).float() / 255
+    return pixels.permute(0, 3, 1, 2).float().div_(255)
 
 
 def normalise(image: Tensor, preprocess: Preprocess) -> Tensor:
@@ -41,10 +52,41 @@ def normalise(image: Tensor, preprocess: Preprocess) -> Tensor:
     return (image - mean) / std
 
 
+def augmented(pixels: Tensor, preprocess: Preprocess, augment: str, generator: torch.Generator) -> Tensor:
+    """Stored images as `crop` takes them -> what it gives, changed at random by a policy. Where more is stored than the
+    network sees, a policy for photographs moves them by seeing another part."""
+    if preprocess.resize > preprocess.size and augment in OF_PARTS:
+        return OF_PARTS[augment](crop(pixels, preprocess, generator), generator)
+    return AUGMENTATIONS[augment](crop(pixels, preprocess), generator)
+
+
+def varied(pixels: Tensor, preprocess: Preprocess, augment: str, sha256: Sequence[str], view: int) -> Tensor:
+    """`augmented`, each image of the batch as is its own in this view: whatever else is in the batch, and wherever it
+    lies in it. `sha256` [B]: of their files."""
+    seeds = [zlib.crc32(f"{name}/{view}".encode()) for name in sha256]
+    parts = zip(pixels.split(1), seeds, strict=True)
+    return torch.cat(
+        [augmented(part, preprocess, augment, torch.Generator().manual_seed(seed)) for part, seed in parts]
+    )
+
+
+@contextmanager
+def in_eval_mode(network: nn.Module) -> Generator[None]:
+    """The network in eval mode for a while; then every module of it as it was."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
 class Streams:
     """The data as a strategy sees it while training.
 
-    Raises DataError when a stream is asked for that the data cannot fill.
+    `features`: of the pretrained backbone, where they have been computed; `sampler`, `mix`: see `Recipe`. Raises
+    DataError when a stream is asked for that the data cannot fill.
     """
 
     def __init__(
@@ -57,15 +99,21 @@ class Streams:
         seed: int,
         device: torch.device | str = "cpu",
         draw: Sampling | None = None,
+        features: Features | None = None,
+        sampler: str = "shuffled",
+        mix: str = "none",
     ) -> None:
         self.label_space: LabelSpace = prepared.label_space
         self.batch_size = batch_size
         self._prepared = prepared
         self._preprocess = preprocess
-        self._augment = AUGMENTATIONS[augment]
+        self._augment = augment
+        self._balanced = sampler == "balanced"
+        self._mixing = MIXES.get(mix)
         self._seed = seed
         self._device = torch.device(device)
         self._sampling = draw or Sampling()
+        self._features = features
         self._task = next(iter(prepared.label_space.classes))
 
     def batch(self, stream: str, step: int) -> Labelled | Unlabelled | Episode | Pairs:
@@ -75,9 +123,13 @@ class Streams:
             return self._drawn(stream, step)
         domain, rows = self._rows(stream)
         positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        order = np.array([self._permutation(stream, p // len(rows))[p % len(rows)] for p in positions])
+        if self._balanced and stream in LABELLED:
+            order = self._class_by_class(stream, positions)
+        else:
+            order = [self._permutation(f"{stream}-order", p // len(rows), len(rows))[p % len(rows)] for p in positions]
         generator = torch.Generator().manual_seed(self._mix(stream, step))
-        return self._load(stream, domain, rows[order], generator)
+        batch = self._load(stream, domain, rows[np.array(order)], generator)
+        return self._mixed(batch, generator) if isinstance(batch, Labelled) else batch
 
     def batches(self, stream: str) -> Iterator[Labelled | Unlabelled]:
         """One pass over the stream in order, without augmentation; the last batch may be short."""
@@ -89,6 +141,51 @@ class Streams:
         """One pass over a domain's labelled images of "val" or "test"."""
         return self._pass(self._prepared.domains[domain], name)
 
+    def features(
+        self, backbone: nn.Module, name: str, views: int = 1, domain: str = "target"
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the backbone, in eval mode, gives for a stream or for a domain's labelled images of "val" or "test":
+        float [views * n, D], and labels by task, [views * n], each in the order of `batches` or `split`.
+
+        Of `views` the first is the images as they are, all of them; in each further one every image is changed at
+        random, the same in every call. They are taken from the features that were computed before if these are such a
+        backbone's, weight by weight; else they are computed here.
+        """
+        images, rows = self._rows(name) if name in STREAMS else self._labelled_rows(name, domain)
+        labels = {task: torch.from_numpy(values[rows]).to(self._device) for task, values in images.labels.items()}
+        found = None
+        if self._features is not None and self._features.fits(weights_digest(backbone), self._preprocess):
+            found = self._features.of([images.sha256[row] for row in rows], views)
+        known = self._answers(backbone, images, rows, views) if found is None else torch.from_numpy(found)
+        return known.to(self._device), {task: values.repeat(views) for task, values in labels.items()}
+
+    @torch.no_grad()
+    def _answers(self, backbone: nn.Module, domain: Domain, rows: np.ndarray, views: int) -> Tensor:
+        augment = (self._features.key.augment if self._features is not None else None) or self._augment
+        parts = []
+        with in_eval_mode(backbone):
+            for view in range(views):
+                for start in range(0, len(rows), self.batch_size):
+                    part = rows[start : start + self.batch_size]
+                    pixels = torch.from_numpy(domain.pixels[part]).to(self._device)
+                    if view:
+                        image = varied(pixels, self._preprocess, augment, [domain.sha256[row] for row in part], view)
+                    else:
+                        image = crop(pixels, self._preprocess)
+                    parts.append(backbone(normalise(image, self._preprocess)).float())
+        return torch.cat(parts)
+
+    def _labelled_rows(self, name: str, domain: str) -> tuple[Domain, np.ndarray]:
+        images = self._prepared.domains[domain]
+        return images, images.rows(name, labelled=True)
+
+    def class_counts(self, stream: str) -> dict[str, np.ndarray]:
+        """How many of a stream's images are of each class: task -> [C]."""
+        domain, rows = self._rows(stream)
+        own = {task: domain.labels[task][rows] for task in self.label_space.classes}
+        sizes = self.label_space.sizes()
+        return {task: np.bincount(values[values >= 0], minlength=sizes[task]) for task, values in own.items()}
+
     def _pass(self, domain: Domain, name: str) -> Iterator[Labelled]:
         rows = domain.rows(name, labelled=True)
         for start in range(0, len(rows), self.batch_size):
@@ -96,7 +193,7 @@ class Streams:
 
     def _drawn(self, stream: str, step: int) -> Episode | Pairs:
         domain, rows = self._rows(self._sampling.domain)
-        images = self._by_class()
+        images = self._by_class(self._sampling.domain)
         rng = np.random.default_rng(self._mix(stream, step))
         generator = torch.Generator().manual_seed(self._mix(f"{stream}-augment", step))
         if stream == "pairs":
@@ -112,8 +209,8 @@ class Streams:
         return Labelled(self._image(domain, rows.reshape(-1), generator), {self._task: labels})
 
     @cache  # noqa: B019 - as below
-    def _by_class(self) -> sampling.ByClass:
-        domain, rows = self._rows(self._sampling.domain)
+    def _by_class(self, stream: str) -> sampling.ByClass:
+        domain, rows = self._rows(stream)
         return sampling.by_class(domain.labels[self._task][rows])
 
     @cache  # noqa: B019 - a Streams lives as long as its training, and there are three streams
@@ -131,9 +228,32 @@ class Streams:
     def _mix(self, stream: str, number: int) -> int:
         return zlib.crc32(f"{self._seed}/{stream}/{number}".encode())
 
-    @lru_cache(maxsize=8)  # noqa: B019 - as above
-    def _permutation(self, stream: str, epoch: int) -> np.ndarray:
-        return np.random.default_rng(self._mix(f"{stream}-order", epoch)).permutation(len(self._rows(stream)[1]))
+    @lru_cache(maxsize=32)  # noqa: B019 - as above
+    def _permutation(self, name: str, epoch: int, count: int) -> np.ndarray:
+        return np.random.default_rng(self._mix(name, epoch)).permutation(count)
+
+    def _class_by_class(self, stream: str, positions: np.ndarray) -> list[int]:
+        """Each class once, in random order, then each once more, and so on; the images of a class, too, are all shown
+        once before the first is shown again."""
+        images = self._by_class(stream)
+        order = []
+        for turn, place in zip(*np.divmod(positions, len(images.counts)), strict=True):
+            number = self._permutation(f"{stream}-classes", int(turn), len(images.counts))[place]
+            count = int(images.counts[number])
+            own = self._permutation(f"{stream}-class-{number}", int(turn) // count, count)[turn % count]
+            order.append(images.order[images.starts[number] + own])
+        return order
+
+    def _mixed(self, batch: Labelled, generator: torch.Generator) -> Labelled:
+        if self._mixing is None:
+            return batch
+        sizes = self.label_space.sizes()
+        # A label that is hidden has no class, and so no share of any.
+        shares = {
+            task: F.one_hot(own.clamp_min(0), sizes[task]).float() * (own >= 0)[:, None]
+            for task, own in batch.labels.items()
+        }
+        return Labelled(*self._mixing(batch.image, shares, generator))
 
     def _load(
         self, stream: str, domain: Domain, rows: np.ndarray, generator: torch.Generator | None
@@ -148,7 +268,8 @@ class Streams:
 
     def _image(self, domain: Domain, rows: np.ndarray, generator: torch.Generator | None) -> Tensor:
         pixels = torch.from_numpy(domain.pixels[rows]).to(self._device)  # uint8 travels: a quarter of the bytes
-        image = crop(pixels, self._preprocess)
-        if generator is not None:
-            image = self._augment(image, generator)
+        if generator is None:
+            image = crop(pixels, self._preprocess)
+        else:
+            image = augmented(pixels, self._preprocess, self._augment, generator)
         return normalise(image, self._preprocess)

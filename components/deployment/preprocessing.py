@@ -28,7 +28,8 @@ def nodes(preprocess: Preprocess, *, image: str, output: str) -> list[NodeProto]
     those of a batch of no images. (OpenVINO takes an empty constant for a single number, so the list of no images is
     cut out of another.) Like Pillow, Resize goes over the width first, then over the height, and makes whole numbers
     from 0 to 255 of the pixels each time: "bicubic" overshoots at hard edges, and what is cut off in between would be
-    up to 30 grey levels at the end.
+    up to 30 grey levels at the end. The middle is the stored square's middle, and that the image's, as training cuts
+    them: at once, it would lie a pixel beside it where `resize` and `size` differ by an odd number.
     """
     size, resize = preprocess.size, preprocess.resize
     low, high = (resize - size) // 2, (resize - size) // 2 + size
@@ -89,8 +90,10 @@ def nodes(preprocess: Preprocess, *, image: str, output: str) -> list[NodeProto]
                 resized = Resize <{RESIZE[preprocess.interpolation]}> (wide_whole, , , new_shape)
                 within = Clip (resized, black, white)
                 whole = Round (within)
-                spare = Sub (new_sides, size)
-                start = Div (spare, two)
+                spare = Sub (new_sides, stored)
+                square_start = Div (spare, two)
+                within_square = Constant <value = int64[1] {{{low}}}> ()
+                start = Add (square_start, within_square)
                 end = Add (start, size)
                 axes = Constant <value = int64[2] {{2, 3}}> ()
                 middle = Slice (whole, start, end, axes)

@@ -102,12 +102,28 @@ class Predictor:
         return TASK if TASK in self.classes else next(iter(self.classes))
 
     def pixels(self, source: Source) -> np.ndarray:
-        """An image at the model's own size: uint8 [S, S, 3], S = `preprocess.resize`. The same steps as in training.
+        """An image at the model's own size: uint8 [S, S, 3], S = `preprocess.resize`. Of a file and of its content, the
+        same steps as in training, to the bit; pixels are taken as they are, so those of a large JPEG that somebody else
+        decoded whole may come out a grey level off.
 
         Raises DataError when there is no image, or none that can be used.
         """
-        side = self.preprocess.resize
-        return images.fit(self._image(source), resize=side, size=side, interpolation=self.preprocess.interpolation)
+        side, interpolation = self.preprocess.resize, self.preprocess.interpolation
+        if isinstance(source, Path | str):
+            origin, content = images.printable(source), images.file_content(Path(source))
+        elif isinstance(source, bytes):
+            origin, content = "the image", source
+        else:
+            return images.fit(self._image(source), resize=side, size=side, interpolation=interpolation)
+        found, _ = images.pixels(
+            content,
+            resize=side,
+            size=side,
+            interpolation=interpolation,
+            origin=origin,
+            max_pixels=self.max_pixels,
+        )
+        return found
 
     def run(self, batch: np.ndarray, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """uint8 [B, H, W, 3] -> the outputs asked for, or all of the model's, by name, float [B, C].
@@ -190,11 +206,7 @@ class Predictor:
         except MemoryError:
             return Failure("there is not enough memory to decode it")
 
-    def _image(self, source: Source) -> Image.Image:
-        if isinstance(source, Path | str):
-            return images.read(Path(source), self.max_pixels)
-        if isinstance(source, bytes):
-            return images.decode(source, max_pixels=self.max_pixels)
+    def _image(self, source: Image.Image | np.ndarray) -> Image.Image:
         if isinstance(source, np.ndarray):
             return images.from_array(source)
         if isinstance(source, Image.Image):

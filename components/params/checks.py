@@ -66,7 +66,14 @@ def _check_competitors(params: Params) -> None:
                 raise ParamsError(f"strategies.{name} needs source, but data.source is not set")
             if "descriptions" in needs and params.data.attributes is None:
                 raise ParamsError(f"strategies.{name} needs descriptions, but data.attributes is not set")
-            if catalogue.STRATEGIES[competitor.strategy].tasks == "all" and not params.data.tasks:
+            views = competitor.hyper_parameters.get("views", 1)
+            if views > params.embed.views:
+                raise ParamsError(
+                    f"strategies.{name}.views is {views}, but embed.views is {params.embed.views}: set embed.views to "
+                    f"{views}, or ask for fewer"
+                )
+            tasks = params.data.tasks or params.data.target.columns.tasks
+            if catalogue.STRATEGIES[competitor.strategy].tasks == "all" and not tasks:
                 raise ParamsError(f"strategies.{name} learns several tasks, but data.tasks is empty")
     if params.students and params.teacher not in (*params.compare, PRETRAINED):
         raise ParamsError(

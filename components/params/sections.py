@@ -24,8 +24,41 @@ def _require(condition: bool, message: str) -> None:
 
 
 @dataclass(frozen=True)
+class ColumnsParams(Section):
+    """What the columns of a table of images are called. `label`: the class; `tasks`: answers to further questions;
+    `split`: train, val or test, for images that someone has divided already; `group`: what must not be torn apart, such
+    as a patient: all images of a group share a part; `domain`: which of several kinds of images this is.
+
+    The table's other columns are metadata.
+    """
+
+    path: str = "path"
+    label: str = "label"
+    tasks: tuple[str, ...] = ()
+    split: str | None = None
+    group: str | None = None
+    domain: str | None = None
+
+    def __post_init__(self) -> None:
+        given = [self.path, self.label, *self.tasks, *filter(None, (self.split, self.group, self.domain))]
+        repeated = [name for name in given if given.count(name) > 1]
+        _require(not repeated, f"the column {repeated[0] if repeated else ''!r} stands for two things")
+
+
+LEVELS = ("domain", "split", "class")
+"""What a folder below the images' folder may stand for."""
+
+
+@dataclass(frozen=True)
 class ImagesParams(Section):
-    """One domain's images: a built-in data set by name, or a folder with one folder per class.
+    """One domain's images: a built-in data set by name (`dataset`), a `folder`, or a table of them (`manifest`, CSV or
+    Parquet).
+
+    `layout`: what the levels of folders below `folder` mean, from the top, such as class, split/class or
+    domain/class; null: every image below it, which is enough for unlabelled ones. `splits`: names of folders, or values
+    of the split column, as the part they are: {train: train, validation: test}. `domain`: of a layout or table with
+    several domains, the one or the ones that are meant. `columns`: of the table, whose paths are relative to `folder`,
+    or to the table's own folder where `folder` is not given.
 
     `metadata`: a CSV file with a column `path` (of the image, relative to the images' folder) and others, which become
     columns of the manifest: what results can be sliced by.
@@ -33,18 +66,47 @@ class ImagesParams(Section):
 
     dataset: str | None = None
     folder: str | None = None
+    manifest: str | None = None
+    layout: str | None = "class"
+    splits: dict[str, Literal["train", "val", "test"]] = field(default_factory=dict)
+    domain: str | tuple[str, ...] | None = None
+    columns: ColumnsParams = ColumnsParams()
     metadata: str | None = None
     per_class: int | None = None  # of a data set that is generated: how many images to make for each class
 
     def __post_init__(self) -> None:
-        _require((self.dataset is None) != (self.folder is None), "give exactly one of 'dataset' and 'folder'")
+        _require(
+            (self.dataset is None) != (self.folder is None and self.manifest is None),
+            "give exactly one of 'dataset', 'folder' and 'manifest' (a manifest may have a folder)",
+        )
         _require(self.per_class is None or self.per_class > 0, f"per_class is {self.per_class}, but must be positive")
         _require(self.per_class is None or self.dataset is not None, "per_class only applies to a generated 'dataset'")
+        if self.manifest is None:
+            _require(self.columns == ColumnsParams(), "columns are those of a 'manifest', which is not set")
+        else:
+            _require(self.layout == "class", "layout is that of folders; a manifest has 'columns'")
+        levels = self.levels
+        for level in levels:
+            _require(level in LEVELS, f"layout is {self.layout!r}: {level!r} is none of {', '.join(LEVELS)}")
+        _require(len(set(levels)) == len(levels), f"layout is {self.layout!r}, which has a level twice")
+        divided = "domain" in levels or self.columns.domain is not None
+        _require(self.domain is None or divided, "domain needs a layout, or columns, that tell domains apart")
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """`layout`, level by level."""
+        return tuple(self.layout.split("/")) if self.layout else ()
+
+    @property
+    def domains(self) -> tuple[str, ...] | None:
+        """Names of the domains that are meant; None: all."""
+        return (self.domain,) if isinstance(self.domain, str) else self.domain
 
 
 @dataclass(frozen=True)
 class DataParams(Section):
-    """`target`: the images the model is for; `source`: labelled images of another kind to transfer from.
+    """`target`: the images the model is for; `source`: labelled images of another kind to transfer from; `unlabelled`:
+    further images of the target's kind that nobody has labelled.
 
     `attributes`: a CSV file whose first column holds the class names, and whose others say something of each class;
     `tasks`: the columns of it that are further questions about every image, for multi-task strategies. All others are
@@ -53,12 +115,20 @@ class DataParams(Section):
 
     target: ImagesParams
     source: ImagesParams | None = None
+    unlabelled: ImagesParams | None = None
     attributes: str | None = None
     tasks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require(not self.tasks or self.attributes is not None, "tasks are columns of attributes, which is not set")
         _require(len(set(self.tasks)) == len(self.tasks), f"tasks {list(self.tasks)} repeat")
+        for name in ("target", "source"):
+            images = getattr(self, name)
+            labelled = images is None or images.manifest is not None or images.dataset is not None
+            _require(
+                labelled or "class" in images.levels,
+                f"{name}.layout is {images and images.layout!r}: no level is 'class'",
+            )
 
 
 @dataclass(frozen=True)
@@ -94,16 +164,33 @@ class PrepareParams(Section):
 
 @dataclass(frozen=True)
 class BackboneParams(Section):
-    """`weights`: 'pretrain' (train them here on the source), a torchvision weights name such as IMAGENET1K_V1,
-    or the path of a .safetensors or .pth file."""
+    """`name`: one of Graft's own, a torchvision classification model, or `timm:` and a model of timm's; `weights`:
+    'pretrain' (train them here on the source), a name such as IMAGENET1K_V1 (of timm's models: 'default'), or the path
+    of a .safetensors or .pth file; `input_size`: side of the network's input in pixels (null: the weights' own)."""
 
     name: str = "small_resnet"
     weights: str = "pretrain"
+    input_size: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(
+            self.input_size is None or self.input_size >= 8, f"input_size is {self.input_size}, but must be at least 8"
+        )
 
 
 @dataclass(frozen=True)
 class Recipe(Section):
-    """How long and how fast to train. `lr` is the peak: linear warm-up over `warmup` of the steps, then cosine to 0."""
+    """How long and how fast to train. `lr` is the peak: linear warm-up over `warmup` of the steps, then cosine to 0.
+
+    What of the backbone is trained, on top of what the strategy says: `batch_norm`: 'strategy' leaves it to the
+    strategy, 'train' takes each batch's statistics, 'eval' keeps the pretrained ones and trains gains and shifts,
+    'frozen' keeps these too; `frozen_stages`: so many stages from the input on stay as they are; `layer_decay`: each
+    stage learns at this share of the rate of the one above it.
+
+    Where classes are of different sizes: `class_weights`: 'balanced' weighs an image by the inverse of its class's
+    frequency; `sampler`: 'balanced' draws every class equally often; `loss`: 'focal' makes little of what is easy, the
+    less the greater `focal_gamma`. `mix`: two images of a batch as one, blended or cut, with both labels.
+    """
 
     steps: int = 400
     batch_size: int = 64
@@ -111,7 +198,15 @@ class Recipe(Section):
     weight_decay: float = 5e-4
     warmup: float = 0.1
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    augment: Literal["none", "shift", "light", "strong"] = "light"
+    augment: Literal["none", "shift", "light", "strong", "flip", "trivial_augment", "rand_augment"] = "light"
+    mix: Literal["none", "mixup", "cutmix"] = "none"
+    class_weights: Literal["none", "balanced"] = "none"
+    sampler: Literal["shuffled", "balanced"] = "shuffled"
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    focal_gamma: float = 2.0
+    batch_norm: Literal["strategy", "train", "eval", "frozen"] = "strategy"
+    frozen_stages: int = 0
+    layer_decay: float = 1.0
     log_every: int = 20
     evaluate_every: int = 200
     checkpoint_every: int = 100
@@ -122,6 +217,9 @@ class Recipe(Section):
         _require(self.lr > 0, f"lr is {self.lr}, but must be positive")
         _require(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}, but must not be negative")
         _require(0 <= self.warmup < 1, f"warmup is {self.warmup}, but must be at least 0 and below 1")
+        _require(self.focal_gamma >= 0, f"focal_gamma is {self.focal_gamma}, but must not be negative")
+        _require(self.frozen_stages >= 0, f"frozen_stages is {self.frozen_stages}, but must not be negative")
+        _require(0 < self.layer_decay <= 1, f"layer_decay is {self.layer_decay}, but must lie in (0, 1]")
 
 
 @dataclass(frozen=True)
@@ -133,6 +231,23 @@ class PretrainParams(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(0 <= self.label_smoothing < 1, f"label_smoothing is {self.label_smoothing}, but must be in [0, 1)")
+        kept = {"batch_norm": self.batch_norm in ("eval", "frozen"), "frozen_stages": self.frozen_stages > 0}
+        for name, keeps in kept.items():
+            _require(not keeps, f"{name} is {getattr(self, name)!r}, but pretraining starts from random weights")
+
+
+@dataclass(frozen=True)
+class EmbedParams(Section):
+    """The pretrained backbone's features of every target image, computed once. `views`: of a training image, the first
+    as it is, the others changed at random by the policy `augment`; `engine`: what computes them; 'auto' is onnxruntime
+    where there are enough images to pay for the export and its answers are torch's to a relative 1e-5."""
+
+    views: int = 1
+    augment: Literal["shift", "light", "strong", "flip", "trivial_augment", "rand_augment"] = "flip"
+    engine: Literal["auto", "torch", "onnxruntime"] = "auto"
+
+    def __post_init__(self) -> None:
+        _require(self.views >= 1, f"views is {self.views}, but must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -320,6 +435,7 @@ class Params(Section):
     prepare: PrepareParams = PrepareParams()
     backbone: BackboneParams = BackboneParams()
     pretrain: PretrainParams = PretrainParams()
+    embed: EmbedParams = EmbedParams()
     train: TrainParams = TrainParams()
     compute: ComputeParams = ComputeParams()
     audit: AuditParams = AuditParams()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 from components.errors import ParamsError, choices
@@ -12,13 +13,21 @@ from components.params.sections import Section
 FILE = "params.yaml"
 
 
+@cache
+def _adapter(kind: type) -> Any:
+    """Pydantic takes milliseconds to understand a class, and every entry of `strategies` is a recipe."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
 def typed(kind: type, raw: Any, prefix: str) -> Any:
     """`raw` as an instance of the dataclass `kind`; the first thing wrong becomes one ParamsError."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
         # Through JSON, where strictness means "a string is no number" but a list may fill a tuple.
-        return TypeAdapter(kind).validate_json(json.dumps(raw, default=str), strict=True)
+        return _adapter(kind).validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
         raise ParamsError(_explain(kind, error.errors()[0], prefix)) from None
 

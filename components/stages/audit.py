@@ -7,25 +7,19 @@ backbone's features. Nothing is changed: a suspect is for a person to look at.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from components import jsonfile, paths, tensorfile
+from components import jsonfile, paths
 from components import params as parameters
-from components.backbones.base import Backbone
-from components.backbones.build import build, from_arrays
-from components.data import prepared, split
-from components.data.streams import crop, normalise
+from components.data import features, prepared, split
+from components.data.listing import listing
 from components.evaluation import label_errors
 from components.params import ImagesParams, Params
 from components.stages.command import main, say
-from components.training.compute import choose
-from components.types import TASK, Preprocess
+from components.types import TASK
 
-BATCH = 256
 SIZES = 10  # listed at most
 METHOD = "confident learning on out-of-fold logistic regression of the pretrained backbone's features"
 
@@ -40,7 +34,7 @@ def audit() -> None:
     jsonfile.write(
         paths.AUDIT,
         {
-            "domains": {name: _describe(domain, names, options[name]) for name, domain in data.domains.items()},
+            "domains": {name: _describe(name, domain, names, options[name]) for name, domain in data.domains.items()},
             "problems": jsonfile.read(paths.PREPARED / "problems.json"),
             "label_suspects": found,
         },
@@ -49,19 +43,28 @@ def audit() -> None:
     say(f"audit: {found['images']} labels examined, out-of-fold accuracy {found['accuracy']:.3f}: {verdict}")
 
 
-def _describe(domain: prepared.Domain, names: tuple[str, ...], options: ImagesParams | None) -> dict:
-    """Counts of a domain. The class of an image whose label is hidden from the strategies is the name of its folder."""
+def _describe(name: str, domain: prepared.Domain, names: tuple[str, ...], options: ImagesParams | None) -> dict:
+    """Counts of a domain. A label that is hidden from the strategies is looked up where the image comes from;
+    `unlabelled` are those of which no one knows the class."""
     assert options is not None  # the manifest has no domain that params lack
-    folder = Path(options.folder) if options.folder is not None else paths.RAW / str(options.dataset)
-    counts = {name: dict.fromkeys(("train", "train_labelled", "val", "test"), 0) for name in names}
-    for path, part, label in zip(domain.paths, domain.splits.tolist(), domain.labels[TASK].tolist(), strict=True):
-        name = Path(path).relative_to(folder).parts[0]
-        counts[name][part] += 1
-        counts[name]["train_labelled"] += part == "train" and label != prepared.HIDDEN
+    labels = domain.labels[TASK].tolist()
+    known: dict[str, str] = {}
+    if prepared.HIDDEN in labels:
+        known = {image.path.as_posix(): image.class_name for image in listing(options, f"data.{name}").images}
+    counts = {class_name: dict.fromkeys(("train", "train_labelled", "val", "test"), 0) for class_name in names}
+    unlabelled = 0
+    for path, part, label in zip(domain.paths, domain.splits.tolist(), labels, strict=True):
+        class_name = names[label] if label != prepared.HIDDEN else known.get(path, "")
+        if class_name not in counts:
+            unlabelled += 1
+            continue
+        counts[class_name][part] += 1
+        counts[class_name]["train_labelled"] += part == "train" and label != prepared.HIDDEN
     present = [size for size in (sum(count[part] for part in split.SPLITS) for count in counts.values()) if size]
     sizes = Counter(zip(map(int, domain.columns["width"]), map(int, domain.columns["height"]), strict=True))
     return {
         "images": len(domain.paths),
+        "unlabelled": unlabelled,
         "classes": counts,
         "imbalance": round(max(present) / min(present), 4),
         "sizes": [
@@ -82,7 +85,7 @@ def _label_suspects(domain: prepared.Domain, names: tuple[str, ...], params: Par
     if len(np.unique(given)) < 2:
         return {**report, "images": 0, "expected_errors": 0, "suspects": []}
     probabilities = label_errors.out_of_fold(
-        _features(domain.pixels, rows, params), given, len(names), params.audit.folds, params.seed
+        _features(domain, rows), given, len(names), params.audit.folds, params.seed
     )
     accuracy = float((probabilities.argmax(1) == given).mean())
     reliable = label_errors.is_reliable(accuracy, given)
@@ -108,24 +111,10 @@ def _label_suspects(domain: prepared.Domain, names: tuple[str, ...], params: Par
     }
 
 
-@torch.no_grad()
-def _features(pixels: np.ndarray, rows: np.ndarray, params: Params) -> np.ndarray:
-    """float64 [N, D] of the images in these rows, by the pretrained backbone in fp32 and eval mode."""
-    compute = choose(replace(params.compute, precision="fp32"))
-    backbone, preprocess = _backbone(params)
-    backbone.to(compute.device).eval()
-    found = []
-    for start in range(0, len(rows), BATCH):
-        batch = torch.from_numpy(pixels[rows[start : start + BATCH]]).to(compute.device)
-        found.append(backbone(normalise(crop(batch, preprocess), preprocess)).double().cpu().numpy())
-    return np.concatenate(found)
-
-
-def _backbone(params: Params) -> tuple[Backbone, Preprocess]:
-    preprocess = Preprocess.from_dict(jsonfile.read(paths.PRETRAINED / "model.json")["preprocess"])
-    backbone = build(params.backbone.name, preprocess=preprocess)
-    from_arrays(backbone, tensorfile.load(paths.PRETRAINED / "backbone.safetensors"))
-    return backbone, preprocess
+def _features(domain: prepared.Domain, rows: np.ndarray) -> np.ndarray:
+    """float64 [N, D] of the images in these rows, as `embed` computed them."""
+    weights = jsonfile.read(paths.PRETRAINED / "model.json")["weights_sha256"]
+    return features.looked_up(paths.FEATURES, weights, [domain.sha256[row] for row in rows]).astype(np.float64)
 
 
 if __name__ == "__main__":

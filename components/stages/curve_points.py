@@ -23,6 +23,8 @@ import numpy as np
 from components import jsonfile, lineage, paths, tensorfile
 from components import params as parameters
 from components.data import prepared, split
+from components.data.features import CONTENTS, Features
+from components.data.features import read as read_features
 from components.errors import DataError, GraftError
 from components.params import ComputeParams, Params
 from components.strategies import catalogue
@@ -65,12 +67,18 @@ class Study:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """Of what lies on disk: the starting weights, the data and the code."""
+        """Of what lies on disk: the starting weights, the data, the code and, where there are any, the features."""
         return {
             "start": lineage.file_digest(paths.PRETRAINED / "backbone.safetensors"),
             "data": lineage.folder_digest(self.folder),
             "code": lineage.code_digest(*TRAINING_CODE),
+            "features": lineage.file_digest(table) if (table := paths.FEATURES / CONTENTS).exists() else "",
         }
+
+    @cached_property
+    def features(self) -> Features | None:
+        """The pretrained backbone's, whichever labels are hidden."""
+        return read_features(paths.FEATURES)
 
     def needs(self, name: str) -> tuple[str, ...]:
         competitor = self.params.competitor(name)
@@ -100,6 +108,7 @@ class Study:
             "teacher": teacher,
             "data": self.digests["data"],
             "code": self.digests["code"],
+            "features": self.digests["features"],
             "compute": str(self.compute),
             "labels": point.labels,
             "seed": point.seed,
@@ -218,6 +227,8 @@ def _train(
         identity=study.identity(point),
         checkpoints=CHECKPOINTS,
         log=lambda record: resumed.append(True) if "resumed" in record else None,
+        features=study.features,
+        own=params.competitor(point.name).recipe,
     )
     trainings.append(trained)
     return trained

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from components import jsonfile, paths, tensorfile
 from components import params as parameters
-from components.backbones.base import Backbone
-from components.backbones.build import build, from_arrays
 from components.data import prepared
+from components.data.features import looked_up
 from components.data.prepared import Domain, Prepared
 from components.data.streams import crop, normalise
 from components.evaluation import metrics
@@ -103,18 +102,19 @@ def _pictures(
         "embedding/row": np.concatenate(list(rows.values())).astype(np.int64),
     }
     chosen = evaluation["chosen"]
-    drawn: list[tuple[str, str, str, Strategy | Backbone]] = [("after", f"After: {chosen}", chosen, strategy)]
+    drawn: list[tuple[str, str, str, Strategy | None]] = [("after", f"After: {chosen}", chosen, strategy)]
     if len(rows) > 1:
-        before = _pretrained(params).to(compute.device)
-        drawn.insert(0, ("before", "Before: the pretrained backbone", parameters.PRETRAINED, before))
+        drawn.insert(0, ("before", "Before: the pretrained backbone", parameters.PRETRAINED, None))
         adapted = [row["strategy"] for row in evaluation["strategies"] if set(row["needs"]) >= ADAPTATION]
         if adapted and chosen not in adapted:
             model = restore(paths.MODELS / adapted[0]).to(compute.device)
             drawn.append(("adapted", f"Adapted: {adapted[0]}", adapted[0], model))
     pictures = []
     for key, title, name, model in drawn:
-        preprocess = (model if isinstance(model, Backbone) else model.backbone).preprocess
-        table = features(model, _batches(data, rows, preprocess, compute))
+        if model is None or model.frozen:
+            table = _pretrained(data, rows)
+        else:
+            table = features(model, _batches(data, rows, model.backbone.preprocess, compute))
         arrays[f"embedding/{key}"] = embedding.in_the_plane(table, params.seed)
         accuracy = embedding.domain_accuracy(table, domain, params.seed)
         pictures.append(
@@ -145,11 +145,12 @@ def _drawn(data: Prepared, count: int, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def _pretrained(params: Params) -> Backbone:
-    preprocess = Preprocess.from_dict(jsonfile.read(paths.PRETRAINED / "model.json")["preprocess"])
-    backbone = build(params.backbone.name, preprocess=preprocess)
-    from_arrays(backbone, tensorfile.load(paths.PRETRAINED / "backbone.safetensors"))
-    return backbone
+def _pretrained(data: Prepared, rows: dict[str, np.ndarray]) -> np.ndarray:
+    """float32 [N, D], as `embed` computed them."""
+    weights = jsonfile.read(paths.PRETRAINED / "model.json")["weights_sha256"]
+    return looked_up(
+        paths.FEATURES, weights, [data.domains[name].sha256[row] for name, part in rows.items() for row in part]
+    )
 
 
 def _batches(data: Prepared, rows: dict[str, np.ndarray], preprocess: Preprocess, compute: Compute) -> Iterator[Tensor]:

@@ -2,51 +2,39 @@
 
 What it finds wrong is in `problems.json`: unreadable files (left out), copies of one image (one is kept), copies that
 lie under different labels (none is kept, since no one can say which is right), images that are nearly the same as a
-held-out one or stand in both domains (left out, or kept where params say so), and metadata of files that do not exist.
+held-out one or stand in both domains (left out, or kept where params say so), images of groups that are held out
+(left out, where they would be trained on), and what the listing found.
+
+The new result is built beside the previous one and takes its place when it is whole; until then the previous one is
+where pixels are taken from that were decoded before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from components import jsonfile, paths
 from components import params as parameters
-from components import paths
-from components.data import attributes, folders, metadata, near_duplicates, prepared, split
+from components.data import attributes, decoding, near_duplicates, packing, parts, prepared, repeats, split
 from components.data.datasets import catalogue
+from components.data.decoding import Cache, Decoded, Job, Settings
+from components.data.listing import Listed, Listing, folder_of, listing
+from components.data.packing import Rows
+from components.data.repeats import Image
 from components.errors import DataError
-from components.params import ImagesParams, Params
+from components.filelock import locked
+from components.params import Params
 from components.stages.command import main, say
+from components.stages.progress import counter
 from components.types import TASK, LabelSpace
 
-KEPT_FIRST = ("test", "val", "train")
-"""Of two images that are the same, the one whose part stands first is kept."""
-
-
-@dataclass(frozen=True)
-class _Image:
-    """A readable image and where it goes."""
-
-    domain: str
-    part: str
-    record: folders.Record
-
-    def facts(self) -> dict[str, str]:
-        """As problems.json names it; also a label that strategies may not see, for this is not theirs to read."""
-        path, label = self.record.path.as_posix(), self.record.class_name
-        return {"domain": self.domain, "path": path, "split": self.part, "label": label}
-
-
-@dataclass(frozen=True)
-class _Repeat:
-    """Two indices of images that are (nearly) the same; `other` is the one that goes."""
-
-    kept: int
-    other: int
-    similarity: float
+THUMBNAILS = "thumbnails.npy"
+FACTS_BYTES = 512
+"""Room in the manifest and elsewhere that an image is given when it is asked whether the disk is large enough."""
 
 
 def prepare() -> None:
@@ -55,221 +43,233 @@ def prepare() -> None:
 
 
 def write(params: Params, folder: Path) -> None:
-    """The data as these parameters want it, prepared in `folder`."""
-    folders_of, images, problems = _read(params)
-    names = {domain: folders.class_names(root) for domain, root in folders_of.items()}
-    unknown = sorted(set(names.get("source", [])) - set(names["target"]))
-    if unknown:
-        raise DataError(f"data.source has classes that data.target lacks: {', '.join(unknown)}")
+    """The data as these parameters want it, prepared in `folder`. Pixels that are there already, or in the workspace's
+    own prepared data, are taken from there."""
+    listings = _listings(params)
+    space, table = _label_space(params, listings)
+    count = sum(len(found.images) for own in listings.values() for found in own)
+    size = count * (params.prepare.size**2 * 3 + near_duplicates.SIDE**2 * 6 + FACTS_BYTES)
+    with locked(paths.STATE / "prepare.lock"), packing.building(folder, size) as new:
+        settings = Settings(params.prepare.size, params.prepare.interpolation)
+        cache = Cache.open(folder, settings) or Cache.open(paths.PREPARED, settings)
+        try:
+            images, problems = _read(params, listings, new, settings, cache)
+        except decoding.Damaged:
+            say("pixels that were decoded before are not those of the images: all images are decoded again")
+            cache = None
+            images, problems = _read(params, listings, new, settings, cache)
+        remaining, dropped = _without_repeats(images, problems, params, new)
+        _arrange(remaining, new, cache)
+        rows = _rows(remaining, params, table)
+        _require_every_class(rows, remaining, space, dropped)
+        columns = dict.fromkeys(name for own in listings.values() for found in own for name in found.columns)
+        prepared.write_facts(new, rows, space, problems, tuple(columns))
+        jsonfile.write(new / prepared.DECODER, settings.facts())
+    _tell(remaining, listings, problems)
 
-    repeats = _repeats(images, params)
-    dropped = {repeat.other for repeat in repeats} if params.prepare.near_duplicates == "drop" else set()
+
+def _listings(params: Params) -> dict[str, list[Listing]]:
+    """By domain, its images: the target's may be in two places, those with a label and those without."""
+    data = params.data
+    found: dict[str, list[Listing]] = {}
+    for key, options in (("target", data.target), ("unlabelled", data.unlabelled), ("source", data.source)):
+        if options is None:
+            continue
+        domain = "source" if key == "source" else "target"
+        if options.dataset is not None:
+            catalogue.materialise(options.dataset, folder_of(options), per_class=options.per_class, seed=params.seed)
+        found.setdefault(domain, []).append(listing(options, f"data.{key}", labelled=key != "unlabelled"))
+    return found
+
+
+def _label_space(params: Params, listings: Mapping[str, list[Listing]]) -> tuple[LabelSpace, attributes.Table]:
+    """The classes; the further tasks and the descriptions that `data.attributes` gives them, with its table; and the
+    tasks that the target's own table answers."""
+    target = listings["target"][0]
+    tasks: dict[str, tuple[str, ...]] = {TASK: target.classes}
+    table: attributes.Table = {}
+    descriptions = None
+    if params.data.attributes is not None:
+        path = Path(params.data.attributes)
+        table = attributes.read(path, target.classes)
+        taken = {TASK, *prepared.COLUMNS, *target.tasks}.intersection(params.data.tasks)
+        if taken:
+            raise DataError(f"data.tasks: the manifest has a column {min(taken)!r} already; rename it in {path}")
+        vectors = attributes.descriptions(table, params.data.tasks, path)
+        descriptions = {TASK: vectors} if vectors[0] else None
+        tasks |= attributes.questions(table, params.data.tasks, path)
+    for task in target.tasks:
+        tasks[task] = tuple(sorted({image.answers[task] for image in target.images if image.class_name}))
+        if len(tasks[task]) < 2:
+            raise DataError(f"data.target.columns.tasks: every image has the same answer to {task!r}")
+    space = LabelSpace(tasks, descriptions)
+    for source in listings.get("source", ()):
+        _require_known("classes", set(source.classes), target.classes)
+        for task in set(source.tasks).intersection(target.tasks):
+            answers = {image.answers[task] for image in source.images if image.class_name}
+            _require_known(f"answers to {task!r}", answers, tasks[task])
+    for found in (found for own in listings.values() for found in own):
+        taken = set(params.data.tasks).intersection(found.columns)
+        if taken:
+            raise DataError(f"data.tasks: the metadata of {found.root} have a column {min(taken)!r}, too; rename one")
+    return space, table
+
+
+def _require_known(what: str, source: set[str], target: Iterable[str]) -> None:
+    unknown = sorted(source - set(target))
+    if unknown:
+        raise DataError(f"data.source has {what} that data.target lacks: {', '.join(unknown)}")
+
+
+def _read(
+    params: Params, listings: Mapping[str, list[Listing]], folder: Path, settings: Settings, cache: Cache | None
+) -> tuple[list[Image], dict[str, dict[str, list]]]:
+    """Decodes all images into `folder`; those of all domains that can be used, target first, each domain's once and
+    ordered by sha256; and by domain what is wrong there."""
+    side, count = near_duplicates.SIDE, sum(len(found.images) for own in listings.values() for found in own)
+    thumbnails = Rows.create(folder / THUMBNAILS, (count, side, side, 3), np.float16)
+    first = 0
+    images: list[Image] = []
+    problems: dict[str, dict[str, list]] = {}
+    for domain, own in listings.items():
+        listed = [image for found in own for image in found.images]
+        pixels = Rows.create(folder / f"{domain}.npy", (len(listed), settings.size, settings.size, 3), np.uint8)
+        job = Job([str(image.path) for image in listed], settings, pixels, thumbnails, first, cache)
+        decoded = decoding.decode(job, counter(domain, len(listed), "images"))
+        divided = parts.of_images(domain, listed, decoded, params)
+        readable = [
+            Image(domain, divided[row], listed[row], item, row, first + row)
+            for row, item in enumerate(decoded)
+            if isinstance(item, Decoded)
+        ]
+        kinds: dict[str, list] = {"unreadable": [item for item in decoded if isinstance(item, str)]}
+        if not readable:
+            raise DataError(f"data.{domain}: no readable image in {own[0].root}")
+        usable, left_out = parts.without_held_out_groups(readable, images, params)
+        kept, repeated = repeats.once(usable)
+        kinds |= repeated | ({"in_held_out_groups": left_out} if left_out else {})
+        if not kept:
+            raise DataError(
+                f"data.{domain}: of {own[0].root} no image is left: {_counts(kinds)}; give other images, or correct "
+                "their labels"
+            )
+        for found in own:
+            for kind, entries in found.problems.items():
+                kinds[kind] = kinds.get(kind, []) + entries
+        images += kept
+        problems[domain] = kinds
+        first += len(listed)
+        pixels.close()
+    thumbnails.close()
+    return images, problems
+
+
+def _without_repeats(
+    images: list[Image], problems: dict[str, dict[str, list]], params: Params, folder: Path
+) -> tuple[list[Image], int]:
+    """The images that stay, and how many near duplicates go; all of them are added to the problems."""
+    dropping = params.prepare.near_duplicates == "drop"
+    similarity = params.prepare.near_duplicate_similarity
+    found = repeats.find(images, np.load(folder / THUMBNAILS, mmap_mode="r"), similarity, dropping=dropping)
+    (folder / THUMBNAILS).unlink()
+    dropped = {repeat.other for repeat in found} if dropping else set()
     remaining = [index for index in range(len(images)) if index not in dropped]
-    for domain, entries in _described(repeats, images, remaining).items():
+    for domain, entries in repeats.described(found, images, remaining).items():
         problems[domain]["near_duplicates"] = entries
-    rows: dict[str, list[dict]] = {}
-    pixels: dict[str, np.ndarray] = {}
-    for domain in folders_of:
-        own = [images[index] for index in remaining if images[index].domain == domain]
-        if not own:
+        if not any(images[index].domain == domain for index in remaining):
             raise DataError(
                 f"data.{domain}: every image is nearly the same as one that is held out; give other images, or set "
                 "prepare.near_duplicates to 'keep'"
             )
-        rows[domain] = _rows(own, params.prepare.labels_per_class if domain == "target" else None, params.seed)
-        pixels[domain] = np.stack([image.record.pixels for image in own])
-
-    space, answers = _label_space(params, names["target"])
-    columns: dict[str, None] = {}  # in order, and each once
-    for domain, root in folders_of.items():
-        for row in rows[domain]:  # a hidden label hides the answers that follow from it
-            row |= {task: answers[row[TASK]][task] if row[TASK] else "" for task in params.data.tasks}
-        options = params.data.target if domain == "target" else params.data.source
-        assert options is not None  # a domain that was read
-        found, problems[domain]["unmatched_metadata"] = _add_metadata(domain, options, rows[domain], root, space)
-        columns |= dict.fromkeys(found)
-        wrong = ", ".join(f"{len(entries)} {kind}" for kind, entries in problems[domain].items() if entries)
-        count = f"{len(pixels[domain])} images of {len(names[domain])} classes"
-        say(f"{domain}: {count} from {root}" + (wrong and f" ({wrong.replace('_', ' ')})"))
-    every = [row for own in rows.values() for row in own]
-    _require_every_class(every, space, len(dropped))
-    prepared.write(folder, every, pixels, space, problems, tuple(columns))
+    return [images[index] for index in remaining], len(dropped)
 
 
-def _read(params: Params) -> tuple[dict[str, Path], list[_Image], dict[str, dict[str, list]]]:
-    """By domain, the folder of its images and what is wrong there; and the images of all domains, target first."""
-    domains = {"target": params.data.target}
-    if params.data.source is not None:
-        domains["source"] = params.data.source
-    folders_of: dict[str, Path] = {}
-    images: list[_Image] = []
-    problems: dict[str, dict[str, list]] = {}
-    for domain, options in domains.items():
-        root = folders_of[domain] = _folder(domain, options, params.seed)
-        records, problems[domain] = _clean(folders.read(root, params.prepare.size, params.prepare.interpolation))
-        if not records:
-            raise DataError(f"data.{domain}: no readable image in {root}")
-        images += [_Image(domain, _part(domain, record, params), record) for record in records]
-    return folders_of, images, problems
+def _arrange(images: Sequence[Image], folder: Path, cache: Cache | None) -> None:
+    """Puts each domain's pixels into the order of its images."""
+    for domain in dict.fromkeys(image.domain for image in images):
+        pixels = Rows(folder / f"{domain}.npy", writable=True)
+        own = [image for image in images if image.domain == domain]
+        cached = np.array([image.decoded.cached for image in own])
+        pixels.keep(np.where(cached < 0, [image.row for image in own], -1))
+        if cache is not None:
+            cache.copy(cached, pixels)
+        pixels.close()
 
 
-def _label_space(params: Params, names: list[str]) -> tuple[LabelSpace, attributes.Table]:
-    """The classes, with the further tasks and the descriptions that `data.attributes` gives them, and its table."""
-    if params.data.attributes is None:
-        return LabelSpace({TASK: tuple(names)}), {}
-    path = Path(params.data.attributes)
-    table = attributes.read(path, names)
-    taken = {TASK, *prepared.COLUMNS}.intersection(params.data.tasks)
-    if taken:
-        raise DataError(f"data.tasks: the manifest has a column {min(taken)!r} already; rename it in {path}")
-    vectors = attributes.descriptions(table, params.data.tasks, path)
-    tasks = attributes.questions(table, params.data.tasks, path)
-    return LabelSpace({TASK: tuple(names), **tasks}, {TASK: vectors} if vectors[0] else None), table
-
-
-def _folder(domain: str, images: ImagesParams, seed: int) -> Path:
-    if images.folder is not None:
-        return Path(images.folder)
-    assert images.dataset is not None  # one of the two is given: params.yaml was checked
-    folder = paths.RAW / images.dataset
-    catalogue.materialise(images.dataset, folder, per_class=images.per_class, seed=seed)
-    return folder
-
-
-def _clean(found: Iterable[folders.Record | str]) -> tuple[list[folders.Record], dict[str, list]]:
-    """The records to use, and what was left out and why."""
-    unreadable: list[str] = []
-    copies: dict[str, list[folders.Record]] = {}
-    for item in found:
-        if isinstance(item, str):
-            unreadable.append(item)
-        else:
-            copies.setdefault(item.sha256, []).append(item)
-    duplicates, contradictions, records = [], [], []
-    for same in copies.values():
-        group = [str(record.path) for record in same]
-        if len({record.class_name for record in same}) > 1:
-            contradictions.append(group)
-            continue
-        records.append(same[0])
-        if len(same) > 1:
-            duplicates.append(group)
-    return records, {"unreadable": unreadable, "duplicates": duplicates, "contradictions": contradictions}
-
-
-def _part(domain: str, record: folders.Record, params: Params) -> str:
-    options = params.prepare
-    if domain == "target":
-        fractions = {"val_fraction": options.val_fraction, "test_fraction": options.test_fraction}
-    else:
-        fractions = {"val_fraction": options.source_val_fraction, "test_fraction": 0.0}
-    return split.part(record.sha256, **fractions, seed=params.seed)
-
-
-def _repeats(images: list[_Image], params: Params) -> list[_Repeat]:
-    """Exact copies in both domains, and images of val and train that are nearly the same as one of a part held out from
-    theirs. An image is `other` at most once, for what weighs most: a copy, then its likeness to test, then to val."""
-    found: dict[int, _Repeat] = {}
-    first: dict[str, int] = {}
-    for index in sorted(range(len(images)), key=lambda i: KEPT_FIRST.index(images[i].part)):  # stable: target first
-        kept = first.setdefault(images[index].record.sha256, index)
-        if kept != index:
-            found[index] = _Repeat(kept, index, 1.0)
-    thumbnails = np.concatenate(
-        [
-            near_duplicates.thumbnails(np.stack([image.record.pixels for image in images[start : start + 256]]))
-            for start in range(0, len(images), 256)
-        ]
+def _rows(images: Sequence[Image], params: Params, table: attributes.Table) -> list[dict]:
+    """Manifest rows in the images' order. A training label of the target beyond the budget is left empty, and with it
+    the answers that would give it away."""
+    train = [index for index, image in enumerate(images) if _is_counted(image)]
+    kept = split.labelled(
+        [split.position(images[index].sha256, params.seed) for index in train],
+        [images[index].listed.class_name for index in train],
+        params.prepare.labels_per_class,
     )
-    dropping = params.prepare.near_duplicates == "drop"
-    for held_out, below in (("test", ("val", "train")), ("val", ("train",))):
-        references = [i for i, image in enumerate(images) if image.part == held_out and not (dropping and i in found)]
-        others = [i for i, image in enumerate(images) if image.part in below and i not in found]
-        nearest, similarity = near_duplicates.closest(
-            thumbnails[others], thumbnails[references], params.prepare.near_duplicate_similarity
-        )
-        for at in np.flatnonzero(nearest >= 0):
-            found[others[at]] = _Repeat(references[nearest[at]], others[at], float(similarity[at]))
-    return [found[index] for index in sorted(found)]
+    hidden = {index for index, keep in zip(train, kept, strict=True) if not keep}
+    return [_row(image, params, table, hidden=index in hidden) for index, image in enumerate(images)]
 
 
-def _described(repeats: list[_Repeat], images: list[_Image], remaining: list[int]) -> dict[str, list[dict]]:
-    """Entries of problems.json by the domain of the image that goes. Rows count a domain's remaining images."""
-    rows: dict[int, int] = {}
-    counts: dict[str, int] = {}
-    for index in remaining:
-        domain = images[index].domain
-        rows[index] = counts.get(domain, 0)
-        counts[domain] = rows[index] + 1
-    entries: dict[str, list[dict]] = {image.domain: [] for image in images}
-    for repeat in repeats:
-        other = images[repeat.other]
-        entries[other.domain].append(
-            {
-                "similarity": round(repeat.similarity, 4),
-                "kept": images[repeat.kept].facts(),
-                "other": other.facts(),
-                "dropped": repeat.other not in rows,
-                "kept_row": rows.get(repeat.kept),
-                "other_row": rows.get(repeat.other),
-            }
-        )
-    return entries
+def _is_counted(image: Image) -> bool:
+    return image.domain == "target" and image.part == "train" and image.listed.class_name != ""
 
 
-def _rows(images: list[_Image], labels_per_class: int | None, seed: int) -> list[dict]:
-    """Manifest rows in the images' order; a training label beyond the budget is left empty."""
-    labels = [image.record.class_name for image in images]
-    train = [index for index, image in enumerate(images) if image.part == "train"]
-    positions = [split.position(images[index].record.sha256, seed) for index in train]
-    kept = split.labelled(positions, [labels[index] for index in train], labels_per_class)
-    for index, keep in zip(train, kept, strict=True):
-        labels[index] = labels[index] if keep else ""
-    return [
-        {
-            "path": image.record.path.as_posix(),
-            "domain": image.domain,
-            "split": image.part,
-            "label": label,
-            "sha256": image.record.sha256,
-            "width": image.record.width,
-            "height": image.record.height,
-        }
-        for image, label in zip(images, labels, strict=True)
-    ]
+def _row(image: Image, params: Params, table: attributes.Table, *, hidden: bool) -> dict:
+    listed: Listed = image.listed
+    row = {
+        **listed.columns,
+        "path": image.path,
+        "domain": image.domain,
+        "split": image.part,
+        "sha256": image.sha256,
+        "width": image.decoded.width,
+        "height": image.decoded.height,
+        TASK: "",
+    }
+    if listed.class_name and not hidden:
+        row |= {TASK: listed.class_name, **listed.answers}
+        row |= {task: table[listed.class_name][task] for task in params.data.tasks}
+    return row
 
 
-def _add_metadata(
-    domain: str, options: ImagesParams, rows: list[dict], folder: Path, space: LabelSpace
-) -> tuple[tuple[str, ...], list[str]]:
-    """Fills in the columns of the domain's table; returns their names, and the paths in it that are no file."""
-    if options.metadata is None:
-        return (), []
-    taken = {*prepared.COLUMNS, *space.classes} - {metadata.PATH}
-    table = metadata.read(Path(options.metadata), f"data.{domain}.metadata", taken)
-    for row in rows:
-        values = table.values.get(Path(row["path"]).relative_to(folder).as_posix())
-        if values is not None:
-            row |= zip(table.columns, values, strict=True)
-    return table.columns, [name for name in table.values if not (folder / name).is_file()]
-
-
-def _require_every_class(rows: list[dict], space: LabelSpace, dropped: int) -> None:
+def _require_every_class(rows: Sequence[Mapping], images: Sequence[Image], space: LabelSpace, dropped: int) -> None:
+    """Raises DataError where a part that is needed has no image, or none of a class."""
     sides = {row["split"] for row in rows if row["domain"] == "source"}
     if sides and sides != {"train", "val"}:
         raise DataError(
             f"the source has images for {' and '.join(sorted(sides))} only, but both train and val are needed: "
             "add images, or change prepare.source_val_fraction or seed"
         )
+    labelled = Counter((image.listed.class_name, image.part) for image in images if image.domain == "target")
+    present = {(row["split"], row[TASK]) for row in rows if row["domain"] == "target"}
     for part in split.SPLITS:
-        present = {row["label"] for row in rows if row["domain"] == "target" and row["split"] == part}
-        missing = [name for name in space.classes[TASK] if name not in present]
-        if missing:
-            raise DataError(
-                f"the {part} part has no labelled image of class {missing[0]!r}: add images, or change "
-                "prepare.val_fraction, prepare.test_fraction or seed"
-                + (f"; {dropped} near duplicates were left out (prepare.near_duplicates)" if dropped else "")
-            )
+        missing = [name for name in space.classes[TASK] if (part, name) not in present]
+        if not missing:
+            continue
+        name = missing[0]
+        counts = [labelled[name, other] for other in split.SPLITS]
+        has = f"which has {sum(counts)} usable image{'' if sum(counts) == 1 else 's'}"
+        if sum(counts):
+            has += " (" + ", ".join(f"{other} {n}" for other, n in zip(split.SPLITS, counts, strict=True)) + ")"
+        others = f" (nor of {len(missing) - 1} other classes)" if missing[1:] else ""
+        raise DataError(
+            f"the {part} part has no labelled image of class {name!r}{others}, {has}, but every part needs one of each "
+            "class: add images of it or leave the class out, or change prepare.val_fraction, prepare.test_fraction or "
+            "seed" + (f"; {dropped} near duplicates were left out (prepare.near_duplicates)" if dropped else "")
+        )
+
+
+def _tell(images: Sequence[Image], listings: Mapping[str, list[Listing]], problems: Mapping[str, Mapping]) -> None:
+    for domain, own in listings.items():
+        mine = [image for image in images if image.domain == domain]
+        known = sum(image.decoded.cached >= 0 for image in mine)
+        line = f"{domain}: {len(mine)} images of {len(own[0].classes)} classes from "
+        line += " and ".join(str(found.root) for found in own)
+        notes = [*([f"{known} decoded before"] if known else []), *filter(None, [_counts(problems[domain])])]
+        say(line + (f" ({', '.join(notes)})" if notes else ""))
+
+
+def _counts(kinds: Mapping[str, list]) -> str:
+    return ", ".join(f"{len(entries)} {kind}".replace("_", " ") for kind, entries in kinds.items() if entries)
 
 
 if __name__ == "__main__":

@@ -26,14 +26,18 @@ def pretrain() -> None:
         params.backbone.weights,
         size=params.prepare.size,
         interpolation=params.prepare.interpolation,
+        input_size=params.backbone.input_size,
     )
     if params.backbone.weights == "pretrain":
         _on_source(params, preprocess)
         return
     backbone = build(params.backbone.name, preprocess=preprocess)
-    load_weights(backbone, params.backbone.weights)
-    _write(params, to_arrays(backbone), backbone.preprocess.to_dict(), {}, [], 0.0)
-    say(f"{params.backbone.name} with weights {params.backbone.weights}")
+    origin = load_weights(backbone, params.backbone.weights)
+    _write(params, to_arrays(backbone), backbone.preprocess.to_dict(), origin, [], 0.0)
+    say(
+        f"{params.backbone.name} with weights {params.backbone.weights}: {origin['weights_file']}, "
+        f"sha256 {origin['weights_file_sha256'][:8]}"
+    )
 
 
 def _on_source(params: Params, preprocess: Preprocess) -> None:

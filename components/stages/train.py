@@ -12,7 +12,7 @@ import numpy as np
 from components import jsonfile, lineage, paths, tensorfile
 from components import params as parameters
 from components.backbones.build import to_arrays
-from components.data import prepared
+from components.data import features, prepared
 from components.data.prepared import Prepared
 from components.data.streams import Streams
 from components.errors import DataError, Diverged
@@ -94,6 +94,8 @@ def train(name: str) -> None:
         start=_pretrained,
         teacher=lambda: _teacher(params, preprocess),
     )
+    # A student learns from batches and from its teacher alone: its stage does not wait for features.
+    known = features.read(paths.FEATURES) if kind.pretrained and not student else None
     identity = {
         "competitor": repr(competitor),
         "recipe": repr(recipe),
@@ -102,6 +104,7 @@ def train(name: str) -> None:
         "preprocess": preprocess.to_dict(),
         "teacher": lineage.folder_digest(_teacher_folder(params)) if student else None,
         "data": facts["data_sha256"],
+        "features": None if known is None else lineage.file_digest(paths.FEATURES / features.CONTENTS),
         "code": lineage.code_digest(*TRAINING_CODE),
     }
     say(f"{name}: {len(params.train.seeds)} seed(s) on {compute.describe()}")
@@ -123,6 +126,8 @@ def train(name: str) -> None:
                 identity=identity,
                 checkpoints=paths.CHECKPOINTS,
                 log=reporter(name, recipe.steps if kind.streams else 0),
+                features=known,
+                own=competitor.recipe,
             )
         except Diverged as error:
             _write_failure(name, facts, f"seed {seed}: {error}", seconds=time.perf_counter() - began)
@@ -130,6 +135,9 @@ def train(name: str) -> None:
                 run.checkpoint.clear()
             return
         if best is None:
+            facts["recipe"] = asdict(trained.recipe)
+            for note in trained.notes:
+                say(f"{name}: {note}")
             tasks = _episodes(name, trained.strategy, data, params.train.episodes)
         runs[seed] = Run(
             trained.history,

@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from components.backbones.base import Backbone
 from components.errors import ParamsError
 from components.strategies.adaptation import target_cross_entropy
-from components.strategies.base import Classifier, Data, cross_entropy
+from components.strategies.base import Classifier, Data
 from components.types import Labelled, LabelSpace, Losses
 
 
@@ -48,9 +48,9 @@ class AdaBN(Classifier):
             self.streams = (*self.streams, "target")
 
     def losses(self, source: Labelled, target: Labelled | None = None) -> Losses:
-        terms = cross_entropy(self(source.image), source.labels)
+        terms = self.criterion(self(source.image), source.labels, stream="source")
         if target is not None:
-            terms |= target_cross_entropy(self(target.image), target.labels)
+            terms |= target_cross_entropy(self.criterion, self(target.image), target.labels)
         return terms
 
     @torch.no_grad()

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from components.backbones.base import Backbone
-from components.strategies.base import Classifier, cross_entropy
+from components.strategies.base import Classifier
+from components.strategies.criterion import Criterion
 from components.types import Labelled, LabelSpace, Losses, Outputs, Unlabelled
 
 
@@ -28,6 +29,8 @@ class Adaptation(Classifier):
     """
 
     streams = ("source", "unlabelled")
+    # No "mix": with the labelled images mixed and the others not, the domains would differ by that as well.
+    label_options = ("class_weights", "loss", "sampler")
 
     def __init__(self, backbone: Backbone, label_space: LabelSpace, *, target_labels: bool = False) -> None:
         super().__init__(backbone, label_space)
@@ -37,9 +40,9 @@ class Adaptation(Classifier):
     def losses(self, source: Labelled, unlabelled: Unlabelled, target: Labelled | None = None) -> Losses:
         images = [source.image, unlabelled.image, *([] if target is None else [target.image])]
         sides = self.sides(*images)
-        terms = cross_entropy(sides[0].outputs, source.labels)
+        terms = self.criterion(sides[0].outputs, source.labels, stream="source")
         if target is not None:
-            terms |= target_cross_entropy(sides[2].outputs, target.labels)
+            terms |= target_cross_entropy(self.criterion, sides[2].outputs, target.labels)
         return {**terms, **self.adapt(source=sides[0], target=sides[1])}
 
     def sides(self, *images: Tensor) -> list[Side]:
@@ -56,6 +59,6 @@ class Adaptation(Classifier):
         raise NotImplementedError
 
 
-def target_cross_entropy(outputs: Outputs, labels: dict[str, Tensor]) -> Losses:
+def target_cross_entropy(criterion: Criterion, outputs: Outputs, labels: dict[str, Tensor]) -> Losses:
     """The target's, under a name of its own."""
-    return {f"target_{term}": value for term, value in cross_entropy(outputs, labels).items()}
+    return {f"target_{term}": value for term, value in criterion(outputs, labels).items()}

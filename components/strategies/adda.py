@@ -17,9 +17,10 @@ is adamw, and the learning rate follows the recipe's one schedule over both stag
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.backbones.base import Backbone
@@ -28,7 +29,7 @@ from components.layers.constant import constant
 from components.layers.discriminator import Discriminator
 from components.losses.domain_cross_entropy import domain_cross_entropy
 from components.strategies.adaptation import Adaptation, target_cross_entropy
-from components.strategies.base import Data, cross_entropy
+from components.strategies.base import Data
 from components.types import Labelled, LabelSpace, Losses, Unlabelled
 
 
@@ -69,6 +70,9 @@ class ADDA(Adaptation):
         # Whether the second stage has begun. In the state, so that a resumed training does not copy M_s once more.
         self.register_buffer("adapting", torch.tensor(False))
 
+    def networks(self) -> Sequence[nn.Module]:
+        return [self.source_backbone, self.backbone]
+
     def param_groups(self, lr: float) -> list[dict]:
         first = [*self.source_backbone.parameters(), *self.heads.parameters()]
         second = [*self.backbone.parameters(), *self.discriminator.parameters()]
@@ -97,9 +101,9 @@ class ADDA(Adaptation):
     def _classify(self, source: Labelled, target: Labelled | None) -> Losses:
         images = [source.image, *([] if target is None else [target.image])]
         features = self.source_backbone(torch.cat(images)).split([len(image) for image in images])
-        terms = cross_entropy(self.classify(features[0]), source.labels)
+        terms = self.criterion(self.classify(features[0]), source.labels, stream="source")
         if target is not None:
-            terms |= target_cross_entropy(self.classify(features[1]), target.labels)
+            terms |= target_cross_entropy(self.criterion, self.classify(features[1]), target.labels)
         # Records have one set of terms in both stages. These have no gradient: what the second stage trains is passed
         # by the optimizer, weight decay included.
         nothing = source.image.new_zeros(())
@@ -108,12 +112,13 @@ class ADDA(Adaptation):
     def _adapt(self, source: Labelled, unlabelled: Unlabelled, target: Labelled | None) -> Losses:
         with torch.no_grad():
             source_features = self.source_backbone(source.image)
-            terms = cross_entropy(self.classify(source_features), source.labels)  # for the record, likewise
+            # for the record, likewise
+            terms = self.criterion(self.classify(source_features), source.labels, stream="source")
         images = [unlabelled.image, *([] if target is None else [target.image])]
         features = self.backbone(torch.cat(images)).split([len(image) for image in images])
         if target is not None:
             outputs = {task: constant(head, features[1]) for task, head in self.heads.items()}
-            terms |= target_cross_entropy(outputs, target.labels)
+            terms |= target_cross_entropy(self.criterion, outputs, target.labels)
         # The discriminator does not move the target encoder, nor the target encoder's loss the discriminator.
         discriminator = domain_cross_entropy(
             source=self.discriminator(source_features), target=self.discriminator(features[0].detach())

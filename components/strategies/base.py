@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from components.backbones.base import Backbone
+from components.strategies.criterion import Criterion
 from components.types import Labelled, LabelSpace, Losses, Outputs, Sampling
 
 
@@ -18,6 +18,11 @@ class Data(Protocol):
 
     def batches(self, stream: str) -> Iterator[Any]: ...
     def split(self, name: str) -> Iterator[Labelled]: ...
+    def features(self, backbone: nn.Module, name: str, views: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
+        """What a backbone in eval mode gives for a stream or a split, [views * n, D], and the labels by task. Of the
+        pretrained one it costs nothing: they have been computed. `views`: the images as they are, then all of them
+        changed at random, and so on."""
+        ...
 
 
 class Strategy(nn.Module):
@@ -35,6 +40,14 @@ class Strategy(nn.Module):
     """How episodes and pairs are drawn, for a strategy that reads them."""
     pretrained: ClassVar[bool] = True
     """Whether the backbone arrives with pretrained weights, or as initialised."""
+    frozen: ClassVar[bool] = False
+    """Whether the backbone leaves as it arrived, and `classify` makes the answer of its features: such a strategy is
+    evaluated on features that were computed once."""
+    label_options: ClassVar[tuple[str, ...]] = ("class_weights", "loss", "sampler", "mix")
+    """Keys of a recipe about how labels are learned that this strategy can honour: all of them, where `criterion` is
+    what a step asks about its labelled images, and nothing else reads their labels."""
+    criterion: Criterion = Criterion()
+    """The supervised loss of a batch, (outputs, labels) -> terms. A recipe may set another one on the instance."""
 
     def __init__(self, backbone: Backbone, label_space: LabelSpace) -> None:
         super().__init__()
@@ -45,6 +58,10 @@ class Strategy(nn.Module):
         """image [B, 3, H, W] -> task -> logits [B, C]: what is evaluated and exported."""
         raise NotImplementedError
 
+    def classify(self, features: Tensor) -> Outputs:
+        """features [B, D] of the backbone -> task -> logits [B, C], for a strategy whose answer is made of them."""
+        raise NotImplementedError
+
     def losses(self, *args: Any, **batches: Any) -> Losses:
         """One keyword per stream, each a batch of it -> weighted loss terms; their sum is minimised."""
         raise TypeError(f"{type(self).__name__} has no training step")
@@ -53,6 +70,10 @@ class Strategy(nn.Module):
         """From loss terms to gradients. Only a strategy that combines its terms otherwise than by their sum has its
         own."""
         torch.stack(list(losses.values())).sum().backward()
+
+    def networks(self) -> Sequence[nn.Module]:
+        """The backbones that are trained: the one, or with copies of it."""
+        return [self.backbone]
 
     def param_groups(self, lr: float) -> list[dict]:
         """What the optimizer trains, and how fast. What no group names is frozen, batch-norm statistics included."""
@@ -81,15 +102,4 @@ class Classifier(Strategy):
         return self.classify(self.backbone(image))
 
     def classify(self, features: Tensor) -> Outputs:
-        """features [B, D] -> task -> logits [B, C]."""
         return {task: head(features) for task, head in self.heads.items()}
-
-
-def cross_entropy(outputs: Outputs, labels: dict[str, Tensor], *, label_smoothing: float = 0.0) -> Losses:
-    """The usual classification loss: one term for each task of `outputs`, named after it."""
-    return {
-        f"cross_entropy_{task}" if len(outputs) > 1 else "cross_entropy": F.cross_entropy(
-            logits.float(), labels[task], label_smoothing=label_smoothing
-        )
-        for task, logits in outputs.items()
-    }

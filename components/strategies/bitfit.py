@@ -16,7 +16,7 @@ from torch import nn
 
 from components.backbones.base import Backbone
 from components.layers.batch_norm import keep_statistics
-from components.strategies.base import Classifier, cross_entropy
+from components.strategies.base import Classifier
 from components.types import Labelled, LabelSpace, Losses
 
 
@@ -33,7 +33,7 @@ class BitFit(Classifier):
         keep_statistics(self.backbone)
 
     def losses(self, target: Labelled) -> Losses:
-        return cross_entropy(self(target.image), target.labels, label_smoothing=self.label_smoothing)
+        return self.criterion(self(target.image), target.labels, label_smoothing=self.label_smoothing)
 
     def param_groups(self, lr: float) -> list[dict]:
         return [{"params": [*self.heads.parameters(), *biases(self.backbone)], "lr": lr}]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -109,6 +110,7 @@ def load(name: str) -> type[Strategy]:
     return getattr(module, STRATEGIES[name].class_name)
 
 
+@cache
 def hyper_parameters(name: str) -> dict[str, Parameter]:
     """Keyword-only parameters of the strategy's constructor, read from the source text."""
     source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
@@ -132,21 +134,29 @@ def needs(name: str, given: dict[str, Any]) -> tuple[str, ...]:
     return (*entry.needs, *more)
 
 
-def check_hyper_parameters(name: str, given: dict[str, Any], key: str) -> None:
-    """Raises ParamsError if a given value has no place in the constructor's signature, or the wrong type for it."""
+@cache
+def _adapter(annotation: str) -> Any:
+    """Checks values for an annotation of hyper-parameters, which are builtins and typing names only; nothing else is in
+    scope here."""
     import typing
 
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(eval(annotation, {"Literal": typing.Literal}))
+
+
+def check_hyper_parameters(name: str, given: dict[str, Any], key: str) -> None:
+    """Raises ParamsError if a given value has no place in the constructor's signature, or the wrong type for it."""
+    from pydantic import ValidationError
 
     known = hyper_parameters(name)
     for parameter, value in given.items():
         if parameter not in known:
             everything = [*known, "recipe", "strategy"]
             raise ParamsError(f"{key}.{parameter} is not a parameter of {name!r}; {choices(parameter, everything)}")
-        # The annotations of hyper-parameters are builtins and typing names only; nothing else is in scope here.
-        annotation = eval(known[parameter].annotation, {"Literal": typing.Literal})
         try:
-            TypeAdapter(annotation).validate_python(tuple(value) if isinstance(value, list) else value, strict=True)
+            given_value = tuple(value) if isinstance(value, list) else value
+            _adapter(known[parameter].annotation).validate_python(given_value, strict=True)
         except ValidationError as error:
             problem = error.errors()[0]
             raise ParamsError(

@@ -21,7 +21,6 @@ from components.backbones.base import Backbone
 from components.errors import ParamsError
 from components.layers.cross_stitch import CrossStitch
 from components.layers.lockstep import Lockstep
-from components.strategies.base import cross_entropy
 from components.strategies.multi_task import MultiTask
 from components.types import Labelled, LabelSpace, Losses, Outputs
 
@@ -64,7 +63,7 @@ class CrossStitchNetworks(MultiTask):
         return self.units[place](activations) if len(activations) > 1 else activations
 
     def losses(self, target: Labelled) -> Losses:
-        return self.weigh(cross_entropy(self(target.image), target.labels))
+        return self.weigh(self.criterion(self(target.image), target.labels))
 
     def bodies(self) -> Iterable[nn.Parameter]:
         return [parameter for network in self.networks() for parameter in network.parameters()]

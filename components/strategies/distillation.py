@@ -13,7 +13,6 @@ from __future__ import annotations
 from components.backbones.base import Backbone
 from components.errors import ParamsError
 from components.losses.soft_targets import soft_targets
-from components.strategies.base import cross_entropy
 from components.strategies.student import Student
 from components.strategies.teacher import Teacher
 from components.types import Labelled, LabelSpace, Losses, Unlabelled
@@ -55,5 +54,5 @@ class Distillation(Student):
         if target is None:
             return terms
         labelled = {task: logits[-len(target.image) :] for task, logits in outputs.items()}
-        hard = cross_entropy(labelled, target.labels)
+        hard = self.criterion(labelled, target.labels)
         return {**terms, **{name: self.hard_weight * term for name, term in hard.items()}}

@@ -21,7 +21,6 @@ from components.backbones.base import Backbone
 from components.errors import ParamsError
 from components.layers.decoder import Decoder
 from components.strategies.adaptation import Adaptation, target_cross_entropy
-from components.strategies.base import cross_entropy
 from components.types import Labelled, LabelSpace, Losses, Unlabelled
 
 
@@ -54,9 +53,9 @@ class DRCN(Adaptation):
     def losses(self, source: Labelled, unlabelled: Unlabelled, target: Labelled | None = None) -> Losses:
         images = [source.image, self.corrupted(unlabelled.image), *([] if target is None else [target.image])]
         sides = self.sides(*images)
-        terms = cross_entropy(sides[0].outputs, source.labels)
+        terms = self.criterion(sides[0].outputs, source.labels, stream="source")
         if target is not None:
-            terms |= target_cross_entropy(sides[2].outputs, target.labels)
+            terms |= target_cross_entropy(self.criterion, sides[2].outputs, target.labels)
         reconstruction = F.mse_loss(self.decoder(sides[1].features).float(), unlabelled.image * self.std + self.mean)
         return {
             **{name: (1 - self.trade_off) * term for name, term in terms.items()},

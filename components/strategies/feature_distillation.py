@@ -25,7 +25,6 @@ from components.errors import ParamsError
 from components.layers.regressor import Regressor
 from components.losses.hint import hint
 from components.losses.soft_targets import soft_targets
-from components.strategies.base import cross_entropy
 from components.strategies.student import Student
 from components.strategies.teacher import Teacher, stage_outputs
 from components.types import Labelled, LabelSpace, Losses, Unlabelled
@@ -89,7 +88,7 @@ class FeatureDistillation(Student):
         terms: Losses = {}
         if target is not None:
             labelled = {task: logits[-len(target.image) :] for task, logits in outputs.items()}
-            terms |= cross_entropy(labelled, target.labels)
+            terms |= self.criterion(labelled, target.labels)
         if self.answers:
             answers = self.asked().outputs(image)
             done = (self.progress - self.hint_share) / (1 - self.hint_share)

@@ -21,6 +21,8 @@ MARGIN = 10.0
 class FewShot(Strategy):
     """A strategy of the first task that learns to compare, and knows classes by the images it is given of them."""
 
+    label_options = ()  # episodes and pairs have all classes equally often, and losses of their own
+
     def __init__(self, backbone: Backbone, label_space: LabelSpace, *, sampling: Sampling) -> None:
         super().__init__(backbone, label_space)
         self.sampling = sampling

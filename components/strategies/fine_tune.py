@@ -7,7 +7,7 @@ head's first, wild gradients do not undo the pretraining; Yosinski et al., 2014,
 from __future__ import annotations
 
 from components.backbones.base import Backbone
-from components.strategies.base import Classifier, cross_entropy
+from components.strategies.base import Classifier
 from components.types import Labelled, LabelSpace, Losses
 
 
@@ -29,7 +29,7 @@ class FineTune(Classifier):
         self.label_smoothing = label_smoothing
 
     def losses(self, target: Labelled) -> Losses:
-        return cross_entropy(self(target.image), target.labels, label_smoothing=self.label_smoothing)
+        return self.criterion(self(target.image), target.labels, label_smoothing=self.label_smoothing)
 
     def param_groups(self, lr: float) -> list[dict]:
         return [

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from components.backbones.base import Backbone
-from components.strategies.base import Classifier, cross_entropy
+from components.strategies.base import Classifier
 from components.types import Labelled, LabelSpace, Losses
 
 
@@ -21,4 +21,4 @@ class FromScratch(Classifier):
         self.label_smoothing = label_smoothing
 
     def losses(self, target: Labelled) -> Losses:
-        return cross_entropy(self(target.image), target.labels, label_smoothing=self.label_smoothing)
+        return self.criterion(self(target.image), target.labels, label_smoothing=self.label_smoothing)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from components.backbones.base import Backbone
 from components.errors import ParamsError
-from components.strategies.base import Classifier, cross_entropy
+from components.strategies.base import Classifier
 from components.strategies.stage_groups import rates, stage_groups
 from components.types import Labelled, LabelSpace, Losses
 
@@ -54,7 +54,7 @@ class GradualUnfreezing(Classifier):
                     stage.eval()
 
     def losses(self, target: Labelled) -> Losses:
-        return cross_entropy(self(target.image), target.labels, label_smoothing=self.label_smoothing)
+        return self.criterion(self(target.image), target.labels, label_smoothing=self.label_smoothing)
 
     def param_groups(self, lr: float) -> list[dict]:
         return [

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Literal
 
 from components.backbones.base import Backbone
-from components.strategies.base import cross_entropy
 from components.strategies.multi_task import MultiTask
 from components.types import Labelled, LabelSpace, Losses
 
@@ -31,4 +30,4 @@ class HardSharing(MultiTask):
         super().__init__(backbone, label_space, weighting=weighting, body_lr_factor=body_lr_factor)
 
     def losses(self, target: Labelled) -> Losses:
-        return self.weigh(cross_entropy(self(target.image), target.labels))
+        return self.weigh(self.criterion(self(target.image), target.labels))

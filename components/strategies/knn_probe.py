@@ -25,7 +25,6 @@ from components.backbones.base import Backbone
 from components.errors import ParamsError
 from components.losses.distance import cosine_similarity, squared_distance
 from components.strategies.base import Data, Strategy
-from components.strategies.frozen_features import collect
 from components.types import LabelSpace, Outputs
 
 NEVER = -1e9
@@ -36,6 +35,8 @@ class KnnProbe(Strategy):
     """`distance`: by which features are alike; `k`: the numbers of neighbours to choose from; `temperature`: how much
     faster the nearest vote than the far; `memory_size`: how many training images are remembered at most."""
 
+    frozen = True
+    label_options = ()  # neighbours vote: nothing is lost, and nothing drawn
     features: Tensor
     votes: Tensor
     valid: Tensor
@@ -66,7 +67,10 @@ class KnnProbe(Strategy):
         self.register_buffer("chosen_k", torch.full((len(sizes),), k[0]))
 
     def forward(self, image: Tensor) -> Outputs:
-        similarity = self.similarity(self.backbone(image))
+        return self.classify(self.backbone(image))
+
+    def classify(self, features: Tensor) -> Outputs:
+        similarity = self.similarity(features)
         # Sorted once, for the largest k there is: the graph's shapes must not depend on the choice.
         highest = similarity.topk(max(self.k)).values
         return {
@@ -88,7 +92,7 @@ class KnnProbe(Strategy):
 
     @torch.no_grad()
     def finish(self, data: Data) -> None:
-        features, labels = collect(self.backbone, data.batches("target"))
+        features, labels = data.features(self.backbone, "target")
         sizes = self.label_space.sizes()
         rows = balanced(labels[next(iter(sizes))], len(self.valid))
         votes = torch.cat([F.one_hot(labels[task][rows], size) for task, size in sizes.items()], 1)
@@ -96,7 +100,7 @@ class KnnProbe(Strategy):
             memory.zero_()
             memory[: len(rows)] = values
 
-        held_out, held_out_labels = collect(self.backbone, data.split("val"))
+        held_out, held_out_labels = data.features(self.backbone, "val")
         similarity = self.similarity(held_out)
         highest = similarity.topk(max(self.k)).values
         for number, (task, task_votes) in enumerate(self._votes().items()):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from components.backbones.base import Backbone
 from components.losses.squared_norm import half_squared_distance, half_squared_norm
-from components.strategies.base import Classifier, Data, cross_entropy
+from components.strategies.base import Classifier, Data
 from components.types import Labelled, LabelSpace, Losses
 
 
@@ -45,7 +45,7 @@ class L2Sp(Classifier):
         self._start = [parameter.detach().clone() for parameter in self.backbone.parameters()]
 
     def losses(self, target: Labelled) -> Losses:
-        terms = cross_entropy(self(target.image), target.labels, label_smoothing=self.label_smoothing)
+        terms = self.criterion(self(target.image), target.labels, label_smoothing=self.label_smoothing)
         terms["start"] = self.alpha * half_squared_distance(weights=self.backbone.parameters(), start=self._start)
         terms["head"] = self.beta * half_squared_norm(self.heads.parameters())
         return terms

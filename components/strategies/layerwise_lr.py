@@ -9,7 +9,7 @@ Deviation: the paper's network has five layers; here `groups` of stages and the 
 from __future__ import annotations
 
 from components.backbones.base import Backbone
-from components.strategies.base import Classifier, cross_entropy
+from components.strategies.base import Classifier
 from components.strategies.stage_groups import rates
 from components.types import Labelled, LabelSpace, Losses
 
@@ -36,7 +36,7 @@ class LayerwiseLr(Classifier):
         rates(backbone, 1.0, groups=groups, decay=decay)  # refuses impossible values now, not after the data is read
 
     def losses(self, target: Labelled) -> Losses:
-        return cross_entropy(self(target.image), target.labels, label_smoothing=self.label_smoothing)
+        return self.criterion(self(target.image), target.labels, label_smoothing=self.label_smoothing)
 
     def param_groups(self, lr: float) -> list[dict]:
         return [

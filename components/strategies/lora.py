@@ -15,7 +15,7 @@ from components.backbones.base import Backbone
 from components.errors import ParamsError
 from components.layers.batch_norm import keep_statistics
 from components.layers.low_rank import adapt
-from components.strategies.base import Classifier, Data, cross_entropy
+from components.strategies.base import Classifier, Data
 from components.types import Labelled, LabelSpace, Losses
 
 
@@ -41,11 +41,9 @@ class LoRA(Classifier):
 
     def advance(self, progress: float) -> None:
         keep_statistics(self.backbone)
-        for _, low_rank in self._adapted:
-            low_rank.train()  # the frozen weight above it is in eval mode, and took it along
 
     def losses(self, target: Labelled) -> Losses:
-        return cross_entropy(self(target.image), target.labels, label_smoothing=self.label_smoothing)
+        return self.criterion(self(target.image), target.labels, label_smoothing=self.label_smoothing)
 
     def param_groups(self, lr: float) -> list[dict]:
         changes = [parameter for _, low_rank in self._adapted for parameter in low_rank.parameters()]

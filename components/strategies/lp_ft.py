@@ -16,7 +16,7 @@ from typing import Literal
 
 from components.backbones.base import Backbone
 from components.layers.batch_norm import keep_statistics
-from components.strategies.base import Classifier, Data, cross_entropy
+from components.strategies.base import Classifier, Data
 from components.strategies.frozen_features import solve_heads
 from components.types import Labelled, LabelSpace, Losses
 
@@ -51,7 +51,7 @@ class LpFt(Classifier):
             keep_statistics(self.backbone)
 
     def losses(self, target: Labelled) -> Losses:
-        return cross_entropy(self(target.image), target.labels, label_smoothing=self.label_smoothing)
+        return self.criterion(self(target.image), target.labels, label_smoothing=self.label_smoothing)
 
     def param_groups(self, lr: float) -> list[dict]:
         return [

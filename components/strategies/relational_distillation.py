@@ -13,7 +13,6 @@ from components.backbones.base import Backbone
 from components.errors import ParamsError
 from components.losses.relational import relational_angle, relational_distance
 from components.losses.soft_targets import soft_targets
-from components.strategies.base import cross_entropy
 from components.strategies.student import Student
 from components.strategies.teacher import Teacher
 from components.types import Labelled, LabelSpace, Losses, Unlabelled
@@ -46,7 +45,7 @@ class RelationalDistillation(Student):
         outputs = self.classify(features)
         if target is not None:
             labelled = {task: logits[-len(target.image) :] for task, logits in outputs.items()}
-            terms = cross_entropy(labelled, target.labels)
+            terms = self.criterion(labelled, target.labels)
         else:
             answers = self.asked().outputs(image)
             terms = {

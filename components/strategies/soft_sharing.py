@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from components.backbones.base import Backbone
 from components.losses.squared_norm import half_squared_norm
-from components.strategies.base import cross_entropy
 from components.strategies.multi_task import MultiTask
 from components.types import Labelled, LabelSpace, Losses, Outputs
 
@@ -55,7 +54,7 @@ class SoftSharing(MultiTask):
         return {task: head(network(image)) for (task, head), network in pairs}
 
     def losses(self, target: Labelled) -> Losses:
-        terms = self.weigh(cross_entropy(self(target.image), target.labels))
+        terms = self.weigh(self.criterion(self(target.image), target.labels))
         distances = [
             half_squared_norm(p - q for p, q in zip(a.parameters(), b.parameters(), strict=True))
             for a, b in combinations(self.networks(), 2)

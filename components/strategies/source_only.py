@@ -7,7 +7,7 @@ what it loses against a strategy that sees the target is the domain shift.
 from __future__ import annotations
 
 from components.backbones.base import Backbone
-from components.strategies.base import Classifier, cross_entropy
+from components.strategies.base import Classifier
 from components.types import Labelled, LabelSpace, Losses
 
 
@@ -19,4 +19,4 @@ class SourceOnly(Classifier):
         self.label_smoothing = label_smoothing
 
     def losses(self, source: Labelled) -> Losses:
-        return cross_entropy(self(source.image), source.labels, label_smoothing=self.label_smoothing)
+        return self.criterion(self(source.image), source.labels, stream="source", label_smoothing=self.label_smoothing)

@@ -18,7 +18,7 @@ from components.backbones.base import Backbone
 from components.errors import ParamsError
 from components.layers.batch_norm import keep_statistics
 from components.layers.snapshot import set_between, snapshot
-from components.strategies.base import Classifier, Data, cross_entropy
+from components.strategies.base import Classifier, Data
 from components.strategies.frozen_features import solve_heads
 from components.types import Labelled, LabelSpace, Losses, Outputs
 
@@ -63,7 +63,7 @@ class WiseFt(Classifier):
 
     def losses(self, target: Labelled) -> Losses:
         outputs = self.classify(self.backbone(target.image))
-        return cross_entropy(outputs, target.labels, label_smoothing=self.label_smoothing)
+        return self.criterion(outputs, target.labels, label_smoothing=self.label_smoothing)
 
     def param_groups(self, lr: float) -> list[dict]:
         return [

@@ -28,6 +28,7 @@ class ZeroShot(Strategy):
     it is."""
 
     streams = ("target",)
+    label_options = ("sampler",)  # the loss is one of the seen classes alone
     descriptions: Tensor
     seen: Tensor
 

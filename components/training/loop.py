@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
-from torch import nn
 
 from components.errors import Diverged
 from components.params import Recipe
 from components.strategies.base import Data, Strategy
 from components.training.checkpoint import Checkpoint
 from components.training.compute import Compute
+from components.training.groups import TrainedParts, untrained
 from components.training.optimizer import lr_factor, optimizer
 
 History = list[dict[str, float]]
@@ -63,9 +63,12 @@ def fit(
         measure(0)
         return history
 
-    groups = strategy.param_groups(recipe.lr)
-    frozen = _freeze_rest(strategy, groups)
-    updates = optimizer(groups, recipe)
+    parts = TrainedParts(strategy, recipe)
+    trained = {id(parameter) for group in parts.groups for parameter in group["params"]}
+    for parameter in strategy.parameters():
+        parameter.requires_grad_(id(parameter) in trained)
+    frozen = list(untrained(strategy, parts.groups))
+    updates = optimizer(parts.groups, recipe)
     peaks = [group["lr"] for group in updates.param_groups]
     start = 0
     state = checkpoint.load() if checkpoint else None
@@ -82,8 +85,9 @@ def fit(
     for step in range(start, recipe.steps):
         strategy.train()
         for module in frozen:
-            module.eval()
+            module.training = False
         strategy.advance(step / recipe.steps)
+        parts.settle()
         for group, peak in zip(updates.param_groups, peaks, strict=True):
             group["lr"] = peak * lr_factor(step, recipe)
         batches = {stream: data.batch(stream, step) for stream in strategy.streams}
@@ -131,18 +135,6 @@ def _set_rng(state: dict[str, Any]) -> None:
 def _due(done: int, recipe: Recipe) -> bool:
     """Whether this record is the first at or after a multiple of `checkpoint_every`."""
     return done // recipe.checkpoint_every > (done - recipe.log_every) // recipe.checkpoint_every
-
-
-def _freeze_rest(strategy: Strategy, groups: list[dict]) -> list[nn.Module]:
-    """Stops gradients of every parameter that no group names; returns the modules that must stay in eval mode."""
-    trained = {id(parameter) for group in groups for parameter in group["params"]}
-    for parameter in strategy.parameters():
-        parameter.requires_grad_(id(parameter) in trained)
-    return [
-        module
-        for module in strategy.modules()
-        if (own := list(module.parameters(recurse=False))) and not any(id(p) in trained for p in own)
-    ]
 
 
 def _refuse_nan(means: dict[str, float], step: int, recipe: Recipe) -> None:

@@ -6,10 +6,14 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from components.errors import Diverged
 from components.strategies.base import Strategy
-from components.types import Labelled
+from components.types import Labelled, Outputs
+
+AT_ONCE = 1024
+"""Images whose features are answered together: what is compared with a memory must not fill the machine's."""
 
 
 @torch.no_grad()
@@ -20,12 +24,31 @@ def predict(strategy: Strategy, batches: Iterable[Labelled]) -> tuple[dict[str, 
     of them is not finite: whoever compared or saved them would only fail later.
     """
     strategy.eval()
+    return _collected((strategy(batch.image), batch.labels) for batch in batches)
+
+
+@torch.no_grad()
+def predict_from_features(
+    strategy: Strategy, features: Tensor, labels: dict[str, Tensor]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What `predict` gives for the images that have these features [N, D] and labels [N] by task, of a strategy that
+    leaves the backbone as it is (see `Strategy.frozen`)."""
+    strategy.eval()
+    parts = (slice(start, start + AT_ONCE) for start in range(0, len(features), AT_ONCE))
+    return _collected(
+        (strategy.classify(features[part]), {task: values[part] for task, values in labels.items()}) for part in parts
+    )
+
+
+def _collected(
+    batches: Iterable[tuple[Outputs, dict[str, Tensor]]],
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     logits: dict[str, list] = {}
     labels: dict[str, list] = {}
-    for batch in batches:
-        for task, values in strategy(batch.image).items():
+    for outputs, known in batches:
+        for task, values in outputs.items():
             logits.setdefault(task, []).append(values.float().cpu().numpy())
-            labels.setdefault(task, []).append(batch.labels[task].cpu().numpy())
+            labels.setdefault(task, []).append(known[task].cpu().numpy())
     answers = {task: np.concatenate(parts) for task, parts in logits.items()}
     for task, values in answers.items():
         wrong = int((~np.isfinite(values)).any(1).sum())

@@ -161,12 +161,15 @@ def _material(facts: Mapping[str, Any], folder: Path | None) -> tuple[Material, 
     if not found:
         raise ParamsError(f"there are no images below {folder}")
     side = preprocess.resize
+    contents = [decoding.file_content(path) for path in found]
     arrays = [
-        decoding.fit(decoding.read(path), resize=side, size=side, interpolation=preprocess.interpolation)
-        for path in found
+        decoding.pixels(
+            content, resize=side, size=side, interpolation=preprocess.interpolation, origin=decoding.printable(path)
+        )[0]
+        for content, path in zip(contents, found, strict=True)
     ]
     return (
-        Material(np.stack(arrays), [path.read_bytes() for path in found]),
+        Material(np.stack(arrays), contents),
         f"{len(found)} images of {folder}; nobody says what they show, so no accuracy is known.",
     )
 

@@ -5,6 +5,8 @@ torchvision's are held to the same stages and shapes in test_build.py.
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -27,8 +29,11 @@ from components.types import TASK
 
 SIZE = 16  # the toy's
 CPU = Compute(torch.device("cpu"), "fp32", 1)
-RECIPE = Recipe(steps=40, batch_size=32, lr=0.01, optimizer="adamw", augment="none", log_every=10, evaluate_every=1000)
+RECIPE = Recipe(steps=24, batch_size=24, lr=0.015, optimizer="adamw", augment="none", log_every=6, evaluate_every=1000)
 IN_STAGES = [name for name in ("fine_tune", "layerwise_lr", "gradual_unfreezing") if name in catalogue.STRATEGIES]
+
+# Tracing a recurrent layer takes seconds: each cell and each way to read an image is exported once.
+SAID = () if os.environ.get("GRAFT_ALL_BACKBONES") == "1" else ("row_gru", "patch_lstm")
 
 every_backbone = pytest.mark.parametrize("name", BACKBONES)
 
@@ -87,9 +92,12 @@ def test_an_image_s_features_depend_on_no_other_image(name):
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
-@every_backbone
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name not in SAID])
 def test_the_exported_graph_answers_like_torch(name, toy: Prepared, tmp_path):
-    strategy = FineTune(made(name), toy.label_space)
+    backbone = made(name)
+    if SAID and name == "patch_gru":
+        del backbone.layers[1:]  # row_lstm has its second layer
+    strategy = FineTune(backbone, toy.label_space)
     with torch.no_grad():
         for _ in range(3):  # statistics that are not the initial ones
             strategy.train()(torch.randn(8, 3, SIZE, SIZE))

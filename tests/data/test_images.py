@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,8 @@ from PIL import Image, ImageFile
 
 from components.data import images
 from components.errors import DataError
-
-
-def _encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
+from corpus_support import bombs, broken, odd, photo
+from corpus_support import encoded as _encode
 
 
 def _halves(mode: str = "RGB", left=(255, 0, 0), right=(0, 0, 255)) -> Image.Image:
@@ -34,72 +31,6 @@ def _corners(content: bytes) -> tuple[list[int], list[int]]:
 
 def test_rgb():
     assert _corners(_encode(_halves())) == ([255, 0, 0], [0, 0, 255])
-
-
-def test_grey():
-    assert _corners(_encode(_halves("L", 40, 200))) == ([40, 40, 40], [200, 200, 200])
-
-
-def test_black_and_white():
-    assert _corners(_encode(_halves("1", 0, 1))) == ([0, 0, 0], [255, 255, 255])
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_sixteen_bit_grey_keeps_its_shades(kind):
-    """Scanners and microscopes write these; taken as eight bits all but the darkest would be white."""
-    values = np.full((4, 8), 0x4000, np.uint16)
-    values[:, 4:] = 0xC000
-    left, right = _corners(_encode(Image.fromarray(values), kind))
-    assert left == pytest.approx([64] * 3, abs=1)
-    assert right == pytest.approx([192] * 3, abs=1)
-
-
-def test_palette():
-    image = _halves().convert("P", palette=Image.Palette.ADAPTIVE)
-    assert _corners(_encode(image)) == ([255, 0, 0], [0, 0, 255])
-    assert _corners(_encode(image, "GIF")) == ([255, 0, 0], [0, 0, 255])
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_alpha_is_dropped(mode):
-    image = _halves("RGBA", (255, 255, 255, 255), (0, 0, 0, 255)).convert(mode)
-    assert _corners(_encode(image)) == ([255, 255, 255], [0, 0, 0])
-
-
-def test_palette_with_transparency():
-    image = _halves().convert("P", palette=Image.Palette.ADAPTIVE)
-    assert _corners(_encode(image, transparency=0))[0] in ([255, 0, 0], [0, 0, 0])
-
-
-def test_cmyk_jpeg():
-    image = Image.new("CMYK", (16, 16), (0, 255, 255, 0))  # no cyan, all magenta and yellow: red
-    red, _ = _corners(_encode(image, "JPEG", quality=95))
-    assert red[0] > 200
-    assert max(red[1:]) < 60
-
-
-@pytest.mark.parametrize("kind", ["BMP", "WEBP", "TIFF", "GIF", "PNG"])
-def test_other_formats(kind):
-    options = {"lossless": True} if kind == "WEBP" else {}
-    assert _corners(_encode(_halves(), kind, **options)) == ([255, 0, 0], [0, 0, 255])
-
-
-def test_an_animation_is_its_first_frame():
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
-    assert _corners(_encode(frames[0], "GIF", save_all=True, append_images=frames[1:]))[0] == [255, 0, 0]
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(orientation, kind):
-    # Red left, blue right, lying. Orientation 6 and 8 ask for a quarter turn: 4 wide and 8 high.
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    image = images.decode(_encode(_halves(), kind, exif=exif))
-    assert image.size == ((8, 4) if orientation < 5 else (4, 8))
-    first = np.asarray(image)[0, 0].tolist()
-    # The red half ends up at the top or left for 1, 4, 5, 6 and at the bottom or right for 2, 3, 7, 8.
-    assert first == ([255, 0, 0] if orientation in (1, 4, 5, 6) else [0, 0, 255])
 
 
 @pytest.mark.parametrize("content", [b"", b"text, not an image", b"\x89PNG\r\n\x1a\n"], ids=["empty", "text", "header"])
@@ -124,6 +55,7 @@ def test_a_file_cut_short_anywhere_is_decoded_or_refused(kind):
     assert refused > 20
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF"])
 def test_a_file_with_wrong_bytes_is_decoded_or_refused(kind):
     rng = np.random.default_rng(1)
@@ -227,3 +159,100 @@ def test_a_small_image_is_enlarged(width, height):
     assert found.shape == (32, 32, 3)
     assert found.dtype == np.uint8
     assert np.array_equal(found, np.full((32, 32, 3), [10, 20, 30], np.uint8))
+
+
+def _without(content: bytes, **options) -> np.ndarray:
+    """The same pixels without reduced decoding."""
+    return images.fit(images.decode(content), **options).astype(int)
+
+
+@pytest.mark.parametrize("width", [304, 305, 311])
+def test_a_large_jpeg_is_decoded_at_a_reduced_scale_that_hardly_shows(width):
+    coarse = np.random.default_rng(3).integers(0, 256, (15, 20, 3), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize((width, 233), Image.Resampling.BICUBIC)
+    content = _encode(image, "JPEG", quality=90)
+    found, size = images.pixels(content, resize=56, size=56)  # 233 // 56 is 4
+    assert size == (width, 233)
+    difference = np.abs(found - _without(content, resize=56, size=56))
+    assert 0.2 < difference.mean() < 2
+    assert difference.max() < 25
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_reduced_image_lies_where_the_whole_one_does(orientation):
+    """65 × 71 pixels are 8.1 × 8.9 at an eighth, decoded as 9 × 9. Taken for the whole, they would be shifted by most
+    of a pixel, which here is 30 levels."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    x, y = np.meshgrid(np.linspace(0, 255, 65), np.linspace(0, 255, 71))
+    content = _encode(Image.fromarray(np.stack([x, y, x], -1).astype(np.uint8)), "JPEG", quality=98, exif=exif)
+    found, size = images.pixels(content, resize=8, size=8)
+    assert size == ((65, 71) if orientation < 5 else (71, 65))
+    expected = _without(content, resize=8, size=8)
+    np.testing.assert_allclose(found[1:-1, 1:-1], expected[1:-1, 1:-1], atol=4)
+    np.testing.assert_allclose(found, expected, atol=12)
+
+
+def test_pixels_of_what_is_not_reduced_are_those_of_the_whole_image():
+    for form in ("PNG", "JPEG", "WEBP"):
+        content = _encode(photo(5, 61, 50), form)
+        found, size = images.pixels(content, resize=32, size=28, interpolation="bicubic")
+        assert np.array_equal(found, _without(content, resize=32, size=28, interpolation="bicubic"))
+        assert (found.shape, found.dtype, size) == ((28, 28, 3), np.uint8, (61, 50))
+
+
+def test_the_limit_is_on_the_whole_image_not_on_the_reduced_one():
+    content = _encode(Image.new("RGB", (400, 300)), "JPEG")
+    with pytest.raises(images.TooManyPixels, match=r"^big\.jpg has 400 × 300 pixels, but the limit is 100,000$"):
+        images.pixels(content, resize=32, size=32, origin="big.jpg", max_pixels=100_000)
+    images.pixels(content, resize=32, size=32, max_pixels=120_000)
+
+
+def test_an_image_too_thin_is_refused_by_name():
+    with pytest.raises(DataError, match=r"^line\.png: an image of 50000 × 1 pixels would become"):
+        images.pixels(_encode(Image.new("L", (50_000, 1))), resize=224, size=224, origin="line.png")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("exif", [b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0nonsense", b"Exif\0\0"], ids=str)
+def test_damaged_exif_data_costs_no_image(exif):
+    assert images.decode(_encode(_halves(), "JPEG", exif=exif)).size == (8, 4)
+
+
+def test_names_of_any_kind_are_told_on_one_line():
+    assert images.printable(Path("a\nb\udce9/ Straße 猫.png")) == "a\\nb\\udce9/ Straße 猫.png"
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from components.data import images
+from components.errors import DataError
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        images.pixels(images.file_content(path), resize=32, size=32, origin=images.printable(path))
+    except DataError as error:
+        print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_bad_files_are_refused_in_one_line_each_without_warnings_or_memory(tmp_path):
+    bad = broken() | bombs()
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+    strange = [content for name, content in odd().items() if name.startswith(("large", "animation"))]
+    for number, content in enumerate(strange):
+        (tmp_path / f"odd {number}.png").write_bytes(content)
+    command = [sys.executable, "-W", "always", "-c", MEASURED, tmp_path]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=True, cwd=Path(__file__).parents[2]
+    )
+    assert done.stderr == ""
+    *reasons, mebibytes = done.stdout.splitlines()
+    assert len(strange) == 3
+    assert len(reasons) == len(bad)
+    for name, reason in zip(sorted(bad), reasons, strict=True):
+        assert reason.startswith(f"{tmp_path / name} ")
+    assert int(mebibytes) < 64

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from components.data import metadata
+from components.data.listing import Listed, Listing
 from components.errors import DataError
 
 KEY = "data.target.metadata"
@@ -51,6 +52,16 @@ def test_a_carriage_return_in_a_field_does_not_tear_the_manifest(tmp_path):
 def test_what_is_no_table_of_images_is_refused(text, message, table):
     with pytest.raises(DataError, match=message):
         table(text)
+
+
+def test_a_table_s_own_columns_are_kept(tmp_path):
+    own = Listed(tmp_path / "1.png", "cat", columns={"age": "7"})
+    table = tmp_path / "metadata.csv"
+    table.write_text("site,path\ngarden,1.png\n")
+    found = metadata.merged(Listing(tmp_path, [own], ("cat",), columns=("age",)), table, KEY)
+    assert found.columns == ("age", "site")
+    assert found.images[0].columns == {"age": "7", "site": "garden"}
+    assert own.columns == {"age": "7"}
 
 
 def test_a_missing_file_is_refused_by_its_key(tmp_path):

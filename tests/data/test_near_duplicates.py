@@ -10,10 +10,17 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from components.data import near_duplicates
-from components.data.near_duplicates import closest, edges, thumbnails
+from components.data.near_duplicates import edges, thumbnails
 from components.params import PrepareParams
 
 THRESHOLD = PrepareParams().near_duplicate_similarity
+
+
+def closest(images: np.ndarray, others: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Of thumbnails in two arrays, turned round: the first are the last in the file."""
+    numbers = np.arange(len(images) + len(others))
+    both = np.concatenate([others, images])
+    return near_duplicates.closest(both, numbers[len(others) :], numbers[: len(others)], threshold)
 
 
 def test_a_thumbnail_is_the_mean_under_each_cell():

@@ -67,18 +67,41 @@ def test_columns_are_what_results_can_be_sliced_by(folder, tmp_path):
     assert set(domains["source"].labels) == {"label", "slant"}
 
 
+def test_a_task_of_which_a_domain_knows_no_answer_does_not_make_it_unlabelled():
+    """A source may lack the target's further tasks; within a domain that has them, each image needs all."""
+    labels = {"label": np.array([0, 1, prepared.HIDDEN]), "slant": np.array([prepared.HIDDEN] * 3)}
+    source = prepared.Domain(np.zeros((3, 8, 8, 3), np.uint8), labels, np.array(["train"] * 3), [], [])
+    assert source.rows("train", labelled=True).tolist() == [0, 1]
+    labels["slant"] = np.array([1, prepared.HIDDEN, 0])
+    assert source.rows("train", labelled=True).tolist() == [0]
+    assert source.rows("train", labelled=False).tolist() == [1, 2]
+
+
 def test_pixels_stay_on_disk(folder):
     assert isinstance(prepared.read(folder).target.pixels, np.memmap)
 
 
-def test_writing_twice_gives_the_same_bytes(folder, tmp_path):
+def test_the_manifest_is_plain_text_and_written_the_same_again(folder, tmp_path):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    data = prepared.read(folder)
-    text = (folder / prepared.MANIFEST).read_text().splitlines()
-    assert text[0] == ",".join([*prepared.COLUMNS, "label"])
-    assert "\r" not in (folder / prepared.MANIFEST).read_text()
     assert set(before) == {"manifest.csv", "target.npy", "source.npy", "label_space.json", "problems.json"}
-    assert len(data.target.paths) == 3
+    text = before["manifest.csv"].decode()
+    assert text.splitlines()[0] == ",".join([*prepared.COLUMNS, "label"])
+    assert "\r" not in text
+    data = prepared.read(folder)
+    pixels = {name: np.array(domain.pixels) for name, domain in data.domains.items()}
+    prepared.write(tmp_path / "again", prepared.manifest(folder), pixels, data.label_space, {"target": {}})
+    assert {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ['a "b", c', "a\nb", "a\rb", "a\r\nb", "'", " a ", "ä\u2028b"])
+def test_any_name_comes_back_as_it_was(name, tmp_path):
+    facts = {"domain": "target", "split": "train", "sha256": "0", "width": 5, "height": 6, "label": "b"}
+    rows = [{**facts, "path": path, "site": name} for path in (f"x/{name}.png", "y.png")]
+    space = LabelSpace({"label": ("a", "b")})
+    prepared.write(tmp_path, rows, {"target": np.zeros((2, 8, 8, 3), np.uint8)}, space, {}, ["site"])
+    found = prepared.read(tmp_path).target
+    assert found.paths == [f"x/{name}.png", "y.png"]
+    assert found.columns["site"] == [name, name]
 
 
 def test_missing_data_is_refused(tmp_path):

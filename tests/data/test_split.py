@@ -68,3 +68,35 @@ def test_a_larger_budget_keeps_every_label_of_a_smaller_one():
     assert sum(small) == 12
     assert sum(large) == 27
     assert all(not a or b for a, b in zip(small, large, strict=True))
+
+
+def _within(given, present, content=HASHES[0], **fractions):
+    fractions = {"val_fraction": 0.2, "test_fraction": 0.4, **fractions}
+    return split.within(given, present, content, **fractions, seed=0)
+
+
+def test_what_the_data_divides_stays_divided():
+    for given in ("val", "test"):
+        assert {_within(given, {"train", given}, content) for content in HASHES[:200]} == {given}
+    everything = {"train", "val", "test"}
+    assert {_within("train", everything, content) for content in HASHES[:200]} == {"train"}
+
+
+@pytest.mark.parametrize(
+    ("present", "cut", "share"),
+    [({"train", "test"}, "val", 0.2), ({"train", "val"}, "test", 0.4)],
+)
+def test_a_part_that_the_data_lacks_is_cut_from_train(present, cut, share):
+    counts = Counter(_within("train", present, content) for content in HASHES)
+    assert set(counts) == {"train", cut}
+    assert counts[cut] / len(HASHES) == pytest.approx(share, abs=0.03)
+
+
+def test_an_image_that_the_data_puts_nowhere_goes_where_its_content_says():
+    assert [_within(None, {"train", "test"}, content) for content in HASHES] == _parts(HASHES)
+
+
+def test_a_group_has_the_part_of_its_name():
+    digest = split.group_digest("patient 17")
+    assert digest == hashlib.sha256(b"patient 17").hexdigest()
+    assert _within(None, set(), digest) == _parts([digest])[0]

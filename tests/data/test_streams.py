@@ -32,8 +32,8 @@ def data() -> Prepared:
     return Prepared(LabelSpace({"label": ("a", "b", "c")}), domains)
 
 
-def _streams(data, seed=0, batch_size=7, augment="none", draw=None) -> Streams:
-    return Streams(data, PREPROCESS, batch_size=batch_size, augment=augment, seed=seed, draw=draw)
+def _streams(data, seed=0, batch_size=7, augment="none", **more) -> Streams:
+    return Streams(data, PREPROCESS, batch_size=batch_size, augment=augment, seed=seed, **more)
 
 
 def _numbers(batch) -> list[int]:
@@ -64,6 +64,74 @@ def test_every_epoch_shows_every_image_once_in_another_order(stream, expected, d
 
 def test_every_batch_is_full_even_when_it_is_larger_than_the_data(data):
     assert len(_streams(data, batch_size=50).batch("target", 3).image) == 50
+
+
+@pytest.fixture
+def uneven() -> Prepared:
+    """In training 14 images of class 0, 3 of class 1 and 1 of class 2."""
+    domain = _domain(23, 0)
+    labels = np.zeros(23, dtype=np.int64)
+    labels[[2, 5, 7]], labels[11] = 1, 2
+    return Prepared(LabelSpace({"label": ("a", "b", "c")}), {"target": replace(domain, labels={"label": labels})})
+
+
+def test_a_balanced_sampler_draws_every_class_equally_often_and_each_image_once_before_again(uneven):
+    streams = _streams(uneven, batch_size=7, sampler="balanced")
+    batches = [streams.batch("target", step) for step in range(36)]  # 252 = 3 * 84 = 3 * 14 * 6
+    seen = [number for batch in batches for number in _numbers(batch)]
+    labels = [label for batch in batches for label in batch.labels["label"].tolist()]
+    assert [labels.count(number) for number in range(3)] == [84, 84, 84]
+    assert all(set(labels[start : start + 3]) == {0, 1, 2} for start in range(0, len(labels), 3))
+    assert len({tuple(labels[start : start + 3]) for start in range(0, len(labels), 3)}) == 6  # in any order
+    for number, count in enumerate((14, 3, 1)):
+        own = [image for image, label in zip(seen, labels, strict=True) if label == number]
+        epochs = [own[start : start + count] for start in range(0, len(own), count)]
+        assert all(sorted(epoch) == sorted(epochs[0]) for epoch in epochs)
+        assert len(set(epochs[0])) == count
+    assert len({tuple(seen[start : start + 42]) for start in range(0, 252, 42)}) == 6  # no two epochs alike
+    again = _streams(uneven, batch_size=7, sampler="balanced")
+    for step in (30, 2):  # with nothing read before
+        assert _numbers(again.batch("target", step)) == _numbers(batches[step])
+    unlabelled = _streams(uneven, batch_size=18, sampler="balanced").batch("unlabelled", 0)
+    assert sorted(_numbers(unlabelled)) == list(range(18))  # whose classes nobody knows
+
+
+def test_counts_are_of_what_training_sees(data, uneven):
+    assert _streams(uneven).class_counts("target")["label"].tolist() == [14, 3, 1]
+    assert _streams(data).class_counts("target")["label"].tolist() == [4, 4, 4]  # 8 to 19
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cutmix"])
+def test_mixed_batches_have_shares_for_labels_and_evaluation_sees_none(mix, data):
+    streams = _streams(data, mix=mix)
+    plain = _streams(data).batch("target", 3)
+    mixed = streams.batch("target", 3)
+    assert mixed.labels["label"].shape == (7, 3)
+    torch.testing.assert_close(mixed.labels["label"].sum(1), torch.ones(7))
+    assert not torch.equal(mixed.image, plain.image)
+    assert torch.equal(mixed.image, _streams(data, mix=mix).batch("target", 3).image)
+    for batch in (*streams.batches("target"), *streams.split("val")):
+        assert batch.labels["label"].dtype == torch.int64
+    assert torch.equal(streams.batch("unlabelled", 0).image, _streams(data).batch("unlabelled", 0).image)
+
+
+def test_photographs_are_stored_larger_and_seen_in_parts():
+    y, x = np.meshgrid(np.arange(12), np.arange(12), indexing="ij")
+    image = np.stack([y, x, 0 * x], 2).astype(np.uint8)
+    domain = replace(_domain(25, 0), pixels=np.broadcast_to(image, (25, 12, 12, 3)))
+    prepared = Prepared(LabelSpace({"label": ("a", "b", "c")}), {"target": domain})
+    preprocess = Preprocess(size=8, resize=12, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    streams = Streams(prepared, preprocess, batch_size=200, augment="flip", seed=0)
+    found = (streams.batch("target", 0).image * 255).round().int()
+    columns, rows = found[:, 1, 0], found[:, 0, :, 0]
+    steps = torch.diff(columns, dim=1)
+    assert set(steps.flatten().tolist()) == {-1, 1}  # pixels as they are, from left to right or the other way
+    assert 60 < (steps[:, 0] < 0).sum() < 140
+    assert set(columns.amin(1).tolist()) == set(rows[:, 0].tolist()) == set(range(5))
+    centre = next(streams.split("val")).image
+    assert (centre[0, :2, 0, 0] * 255).round().tolist() == [2, 2]
+    light = Streams(prepared, preprocess, batch_size=4, augment="none", seed=0).batch("target", 0)
+    assert torch.equal(light.image[0], centre[0])
 
 
 def test_streams_of_one_training_are_shuffled_apart(data):

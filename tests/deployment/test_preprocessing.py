@@ -89,6 +89,17 @@ def test_every_other_size_is_resized_as_pillow_does(height, width, interpolation
     assert min(height, width) == 28 or np.abs(found - stored[2:26, 2:26]).mean() > 1  # at 28 nothing is resampled
 
 
+@pytest.mark.parametrize("size", [23, 24, 25])
+@pytest.mark.parametrize("width", [41, 42, 43, 44])
+def test_the_middle_is_the_one_that_training_cuts_out_of_the_stored_square(width, size):
+    preprocess = replace(CROPPED, size=size)
+    pixels = _noise(28, width)[0]  # not resized: the shorter side is the stored one
+    stored = images.fit(Image.fromarray(pixels), resize=28, size=28)
+    edge = (28 - size) // 2
+    found = _grey_levels(_session(preprocess), pixels[None], preprocess)[0]
+    np.testing.assert_allclose(found, stored[edge : edge + size, edge : edge + size], atol=1e-3)
+
+
 @pytest.mark.parametrize("preprocess", [CROPPED, WHOLE], ids=["cropped", "whole"])
 def test_a_session_that_knows_the_size_has_no_branch_left(preprocess, tmp_path):
     path = str(tmp_path / "optimised.onnx")

@@ -157,7 +157,7 @@ def test_torchvision_s_models(name):
     strategy.backbone.preprocess = Preprocess(size=64, resize=64, mean=(0.0,) * 3, std=(1.0,) * 3)  # ty: ignore
     maps = []
     network = strategy.backbone.model
-    last = {"resnet18": "layer4", "mobilenet_v3_small": "features", "swin_t": "permute"}[name]
+    last = {"resnet18": "layer4", "mobilenet_v3_small": "conv_head", "swin_t": "permute"}[name]
     handle = network.get_submodule(last).register_forward_hook(lambda module, inputs, output: maps.append(output))
     image = torch.randn(1, 3, 64, 64)
     method, heat = heat_maps(strategy, image, torch.tensor([0]))

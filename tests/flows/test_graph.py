@@ -84,17 +84,18 @@ def test_the_pipelines_graph_is_the_documented_one(tmp_path: Path) -> None:
     students = {f"distil@{name}" for name in params.students}
     assert needs["prepare"] == set()
     assert needs["pretrain"] == {"prepare"}
-    assert all(needs[address] == {"prepare", "pretrain"} for address in trained)
+    assert needs["embed"] == {"prepare", "pretrain"}
+    assert all(needs[address] == {"prepare", "pretrain", "embed"} for address in trained)
     teacher = "pretrain" if params.teacher == parameters.PRETRAINED else f"train@{params.teacher}"
     assert all(needs[address] == {"prepare", "pretrain", teacher} for address in students)
-    assert needs["audit"] == {"prepare", "pretrain"}
+    assert needs["audit"] == {"prepare", "pretrain", "embed"}
     assert trained | students <= needs["evaluate"]
-    assert {"evaluate", *trained, *students} <= needs["explain"]
+    assert {"embed", "evaluate", *trained, *students} <= needs["explain"]
     assert {"evaluate", *trained, *students} <= needs["export"]
     assert "export" in needs["benchmark"]
     assert {"audit", "evaluate", "explain", "export", "benchmark"} <= needs["report"]
     assert "report" in needs["track"]
-    alone = {"prepare", "pretrain", "audit", "evaluate", "export", "explain", "benchmark", "report", "track"}
+    alone = {"prepare", "pretrain", "embed", "audit", "evaluate", "export", "explain", "benchmark", "report", "track"}
     assert set(needs) == alone | trained | students
 
 
@@ -112,7 +113,7 @@ def test_a_verb_is_spelled_alike_as_stage_module_and_section() -> None:
 def test_dvc_yaml_and_paths_name_the_same_places() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     outs = {
-        str(out)
+        out if isinstance(out, str) else next(iter(out))
         for body in stages.values()
         for kind in ("outs", "metrics", "plots")
         for out in body.get("do", body).get(kind, [])
@@ -121,6 +122,8 @@ def test_dvc_yaml_and_paths_name_the_same_places() -> None:
         paths.PREPARED,
         paths.PRETRAINED,
         paths.TIMINGS / "pretrain.json",
+        paths.FEATURES,
+        paths.TIMINGS / "embed.json",
         paths.MODELS / "${item}",
         paths.TIMINGS / "${item}.json",
         paths.AUDIT,
@@ -180,6 +183,7 @@ def modules_behind(module: str, seen: set[str]) -> set[str]:
     [
         "prepare",
         "pretrain",
+        "embed",
         "train",
         "distil",
         "audit",

@@ -48,7 +48,7 @@ def test_what_has_no_answer_has_its_line_and_the_exit_code(colours, photos, caps
     assert _run(photos, photos / "none.png", "--bundle", colours()) == command.FAILED
     told = capsys.readouterr()
     lines = told.out.splitlines()
-    assert lines[0] == f"{photos}/0.png  error: {photos}/0.png is not an image"
+    assert lines[0].startswith(f"{photos}/0.png  error: {photos}/0.png is not an image of a kind that is read")
     assert lines[1].startswith(f"{photos}/a.png  red")
     assert lines[4].startswith(f"{photos}/none.png  error: cannot read")
     assert told.err == "graft: 2 images have no answer\n"
@@ -61,7 +61,8 @@ def test_json_holds_all_probabilities(colours, photos, capsys):
     assert (first["class"], first["abstain"], list(first["probabilities"])) == ("red", False, ["red", "green", "blue"])
     assert first["probability"] == first["probabilities"]["red"]
     assert second["abstain"] is True
-    assert failure == {"image": f"{photos}/c.png", "error": f"{photos}/c.png is not an image"}
+    assert failure["image"] == f"{photos}/c.png"
+    assert failure["error"].startswith(f"{photos}/c.png is not an image of a kind that is read")
 
 
 def test_json_tells_further_tasks(colours, photos, capsys):

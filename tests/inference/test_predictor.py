@@ -71,9 +71,28 @@ def test_every_kind_of_image_gives_the_same_pixels(predictor, files):
         assert expected.shape == (28, 28, 3)
         image = Image.open(path)
         array = np.asarray(image)
-        alpha = np.dstack([array, np.full(array.shape[:2], 7, np.uint8)])
+        alpha = np.dstack([array, np.full(array.shape[:2], 255, np.uint8)])
         for same in (str(path), path.read_bytes(), image, array, alpha, image.convert("RGBA")):
             assert np.array_equal(predictor.pixels(same), expected)
+
+
+def test_what_is_transparent_is_white_however_it_comes(predictor):
+    pixels = np.zeros((30, 30, 4), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    for same in (pixels, Image.fromarray(pixels), stream.getvalue()):
+        assert (predictor.pixels(same) == 255).all()
+
+
+def test_a_large_jpeg_is_decoded_as_training_does(predictor, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (301, 205, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.jpg", quality=95)
+    content = (tmp_path / "large.jpg").read_bytes()
+    expected, _ = images.pixels(content, resize=28, size=28)
+    whole = images.fit(images.decode(content), resize=28, size=28)
+    assert not np.array_equal(expected, whole)
+    for same in (content, tmp_path / "large.jpg", str(tmp_path / "large.jpg")):
+        assert np.array_equal(predictor.pixels(same), expected)
 
 
 @pytest.mark.parametrize("shape", [(40, 30), (40, 30, 1)], ids=str)

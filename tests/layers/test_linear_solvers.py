@@ -89,3 +89,17 @@ def test_logistic_is_where_a_plain_gradient_vanishes_and_the_loss_is_lowest():
     for _ in range(20):
         change = rng.normal(0, 0.01, (3, 4))
         assert loss(weight + change, bias) > loss(weight, bias)
+
+
+@pytest.mark.parametrize("solve", [ridge, logistic])
+def test_an_image_of_weight_3_is_three_images(solve):
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(40, 5, generator=generator, dtype=torch.float64) * torch.arange(1, 6)
+    one_hot = torch.eye(3, dtype=torch.float64)[torch.arange(40) % 3]
+    counts = 1 + torch.arange(40) % 3
+    repeated = solve(features.repeat_interleave(counts, 0), one_hot.repeat_interleave(counts, 0), 0.01)
+    weighted = solve(features, one_hot, 0.01, weights=0.2 * counts)  # only their ratios matter
+    for one, other in zip(weighted, repeated, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+    plain = solve(features, one_hot, 0.01)
+    assert not torch.allclose(plain[0], repeated[0], rtol=1e-2)

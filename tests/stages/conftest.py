@@ -1,4 +1,4 @@
-"""A toy workspace in which everything up to `evaluate` has run."""
+"""Workspaces: one of raw images, and a toy one in which everything up to `evaluate` has run."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import shutil
 
 import pytest
 import torch
+from prepare_support import fill, set_params
 
 from components import paths
+from components.stages.embed import embed
 from components.stages.evaluate import evaluate
 from components.stages.pretrain import pretrain
 from components.stages.train import train
@@ -23,6 +25,7 @@ def trained_workspace(toy_folder, tmp_path_factory):
         patch.chdir(root)
         torch.set_num_threads(1)
         pretrain()
+        embed()
         for name in STRATEGIES:
             train(name)
         evaluate()
@@ -33,3 +36,12 @@ def trained_workspace(toy_folder, tmp_path_factory):
 def inside(trained_workspace, monkeypatch):
     monkeypatch.chdir(trained_workspace)
     return trained_workspace
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    """Images of three classes and parameters for `prepare`, as the current folder."""
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "images")
+    set_params()
+    return tmp_path

@@ -17,6 +17,7 @@ from components.backbones.small_resnet import SmallResNet
 from components.data import prepared
 from components.params import Recipe
 from components.stages.audit import audit
+from components.stages.embed import embed
 from components.strategies.source_only import SourceOnly
 from components.training import session
 from components.training.compute import Compute
@@ -62,9 +63,15 @@ def backbone_arrays(toy, tmp_path_factory) -> dict[str, np.ndarray]:
 def workspace(toy_folder, backbone_arrays, tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(toy_folder, paths.PREPARED)
-    tensorfile.save(paths.PRETRAINED / "backbone.safetensors", backbone_arrays)
-    jsonfile.write(paths.PRETRAINED / "model.json", {"preprocess": SmallResNet(size=16).preprocess.to_dict()})
+    for domain in prepared.read(paths.PREPARED).domains.values():  # they are listed, not read
+        for path in map(Path, domain.paths):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    sha256 = tensorfile.save(paths.PRETRAINED / "backbone.safetensors", backbone_arrays)
+    preprocess = SmallResNet(size=16).preprocess.to_dict()
+    jsonfile.write(paths.PRETRAINED / "model.json", {"preprocess": preprocess, "weights_sha256": sha256})
     _params()
+    embed()
     return tmp_path
 
 
@@ -98,6 +105,25 @@ def test_what_is_counted(workspace):
     assert target["sizes"] == [{"width": 16, "height": 16, "images": 160}]
     assert found["problems"] == jsonfile.read(paths.PREPARED / "problems.json")
     assert found["label_suspects"]["images"] == 160 - 4 * 8
+    assert target["unlabelled"] == 0
+
+
+def test_hidden_labels_are_looked_up_where_the_images_come_from(workspace):
+    domain = prepared.read(paths.PREPARED).target
+    unknown = domain.paths[np.flatnonzero(domain.labels["label"] == prepared.HIDDEN)[0]]
+    with Path("labels.csv").open("w", newline="") as stream:  # it calls the folders' classes by the next one's name
+        writer = csv.writer(stream)
+        writer.writerow(["path", "label"])
+        writer.writerows([path, "" if path == unknown else _next(Path(path).parts[-2])] for path in domain.paths)
+    _params(data={"target": {"manifest": "labels.csv"}, "source": {"folder": "raw/source"}})
+    audit()
+    found = jsonfile.read(paths.AUDIT)["domains"]["target"]
+    assert (found["images"], found["unlabelled"]) == (160, 1)
+    counts = found["classes"]
+    assert sum(count["train"] for count in counts.values()) == 4 * 24 - 1
+    # 16 of the class's own, whose labels are given, and 8 of those that the table says are of it
+    own = counts[_next(Path(unknown).parts[-2])]
+    assert own == {"train": 23, "train_labelled": 16, "val": 8, "test": 8}
 
 
 def test_planted_label_errors_are_found_and_the_bytes_are_the_same_again(workspace, capsys):

@@ -14,6 +14,7 @@ from components import jsonfile, paths, tensorfile
 from components.data import prepared
 from components.evaluation import metrics
 from components.explanation import embedding
+from components.stages.embed import embed
 from components.stages.explain import explain
 from components.stages.pretrain import pretrain
 from components.stages.train import train
@@ -75,6 +76,7 @@ def workspace(toy_folder, tmp_path_factory):
         torch.set_num_threads(1)
         _params()
         pretrain()
+        embed()
         for name in ("beginner", "dan"):
             train(name)
     return root

@@ -239,6 +239,9 @@ def test_the_sound_file_is_admitted_by_every_way_into_the_graph(judged):
     assert facts["preprocessing"]["mean_grey_levels"] < 0.01
     assert facts["preprocessing"]["predictor_max_grey_levels"] < 1e-3
     assert facts["preprocessing"]["images"] == 32 + 32 + 32 + 16  # as they are, enlarged, made small, as JPEG
+    reduced = facts["preprocessing"]["reduced"]
+    assert reduced["images"] == 16  # the JPEGs: enlarged, so decoded at half their scale
+    assert 0 < reduced["mean_grey_levels"] < reduced["max_grey_levels"]
     assert facts["raw"]["agreement"] == 1.0
 
 

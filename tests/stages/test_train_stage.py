@@ -320,9 +320,14 @@ def test_named_weights_bring_their_own_preprocessing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     entry = torchvision.models.get_model_weights("mobilenet_v2")["IMAGENET1K_V1"]
-    cached = tmp_path / "torch" / "hub" / "checkpoints" / entry.url.rsplit("/", 1)[-1]
+    torch.save(torchvision.models.mobilenet_v2(weights=None).state_dict(), tmp_path / "random.pth")
+    # A file of torchvision's carries the beginning of its hash in its name; these weights are not its own, so the entry
+    # names them by theirs.
+    name = f"mobilenet_v2-{lineage.file_digest(tmp_path / 'random.pth')[:8]}.pth"
+    monkeypatch.setattr(entry.value, "url", f"https://example.invalid/{name}")
+    cached = tmp_path / "torch" / "hub" / "checkpoints" / name
     cached.parent.mkdir(parents=True)
-    torch.save(torchvision.models.mobilenet_v2(weights=None).state_dict(), cached)
+    (tmp_path / "random.pth").rename(cached)
     resize = entry.transforms().resize_size[0]
     assert resize == 256
     write_params(

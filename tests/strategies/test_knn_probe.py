@@ -12,7 +12,7 @@ from torch import nn
 from components.backbones.base import Backbone
 from components.errors import ParamsError
 from components.strategies.knn_probe import KnnProbe, balanced
-from components.types import Labelled, LabelSpace, Preprocess
+from components.types import LabelSpace, Preprocess
 
 
 class Flat(Backbone):
@@ -38,12 +38,8 @@ class Given:
     def __init__(self, train, val) -> None:
         self.parts = {"target": train, "val": val}
 
-    def batches(self, stream):
-        features, labels = (torch.as_tensor(part) for part in self.parts[stream])
-        image = torch.cat([features.float(), torch.zeros(len(features), 1)], 1)[..., None, None]
-        yield Labelled(image, {"label": labels})
-
-    split = batches
+    def features(self, backbone, name, views=1):
+        return torch.as_tensor(self.parts[name][0]).float(), {"label": torch.as_tensor(self.parts[name][1])}
 
 
 def _image(*points: tuple[float, float]) -> torch.Tensor:

@@ -25,10 +25,16 @@ def test_before_the_first_step_it_is_the_pretrained_network_to_the_bit(toy, make
         expected = plain.eval()(image)["label"]
         assert torch.equal(strategy.eval()(image)["label"], expected)
         strategy.train().backbone.eval()
-        strategy.advance(0.0)  # the sum of weight and product is computed now
+        _train_changes(strategy)  # the sum of weight and product is computed now
         assert torch.equal(strategy(image)["label"], expected)
         strategy.finish(data)
         assert torch.equal(strategy.eval()(image)["label"], expected)
+
+
+def _train_changes(strategy) -> None:
+    """The changes in training mode, all else as it is."""
+    for _, low_rank in strategy._adapted:
+        low_rank.train()
 
 
 def test_trained_and_merged_it_answers_as_while_training(toy, make_strategy, tmp_path):
@@ -41,7 +47,7 @@ def test_trained_and_merged_it_answers_as_while_training(toy, make_strategy, tmp
     image = torch.randn(4, 3, 16, 16)
     with torch.no_grad():
         merged = strategy.eval()(image)["label"]
-        strategy.advance(1.0)  # its changes in training mode, all else in eval mode
+        _train_changes(strategy)
         torch.testing.assert_close(strategy(image)["label"], merged, rtol=1e-5, atol=1e-5)
         for _, low_rank in strategy._adapted:
             low_rank.up.zero_()

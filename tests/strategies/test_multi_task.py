@@ -14,7 +14,7 @@ from components.backbones.small_resnet import SmallResNet
 from components.errors import ParamsError
 from components.params import Recipe
 from components.strategies import catalogue
-from components.strategies.base import cross_entropy
+from components.strategies.criterion import Criterion
 from components.strategies.cross_stitch import CrossStitchNetworks
 from components.strategies.fine_tune import FineTune
 from components.strategies.hard_sharing import HardSharing
@@ -100,7 +100,7 @@ def test_learned_weights_reach_the_shared_layers():
     torch.manual_seed(0)
     strategy = HardSharing(backbone(), SPACE, weighting="uncertainty").eval()
     target = batch()
-    plain = cross_entropy(strategy(target.image), target.labels)
+    plain = Criterion()(strategy(target.image), target.labels)
     with torch.no_grad():
         strategy.log_variances.copy_(torch.tensor([math.log(2.0), math.log(0.25)]))
     losses = strategy.losses(target=target)

@@ -103,6 +103,12 @@ class Strokes:
     def split(self, name: str, domain: str = "target") -> Iterator[Labelled]:
         yield self._labelled(domain, name)
 
+    @torch.no_grad()
+    def features(self, backbone: torch.nn.Module, name: str, views: int = 1) -> tuple:
+        assert views == 1, "nothing says how a sequence is changed at random"
+        part = self._labelled("target", "train" if name == "target" else name)
+        return backbone.eval()(part.image).float(), part.labels
+
     def _labelled(self, domain: str, split: str) -> Labelled:
         return Labelled(self._sequences[domain, split], self._labels[domain, split])
 

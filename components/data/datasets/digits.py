@@ -16,11 +16,8 @@ function, so that what is left between the domains is the writing (a crossed sev
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-import tempfile
 import zlib
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from pathlib import Path
@@ -28,14 +25,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from components.errors import DataError
+from components.data.datasets.published import publish
 
 SIZE = 32  # pixels a side of a written image and of the bitmap whose ink is counted
 BLOCK = 4  # pixels a side of the blocks counted, so a scan is SIZE / BLOCK = 8 numbers a side
 INK = BLOCK * BLOCK  # a full block: the largest number in a scan
 CANVAS = 128  # pixels a side on which a glyph is drawn and bent, wide enough that no digit leaves it
 FONT_SIZE = 84  # pixels an em; a digit is then about 60 high, twice what is left of it in the bitmap
-STAMP = ".complete"
 METADATA = "path,ink"  # header of the table of scans; ink is the share of the 8x8 blocks that is covered
 
 # The faces of matplotlib whose ten digits are meant for running text. Others (STIXSiz, STIXNonUni, Display) have
@@ -78,7 +74,7 @@ def printed(root: Path, per_class: int, seed: int) -> None:
         with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as pool:
             list(pool.map(partial(_write_digit, folder, per_class, seed), range(10)))
 
-    _publish(root, {"digits": "printed", "per_class": per_class, "seed": seed}, write)
+    publish(root, {"digits": "printed", "per_class": per_class, "seed": seed}, write)
 
 
 def handwritten(root: Path) -> None:
@@ -97,7 +93,7 @@ def handwritten(root: Path) -> None:
         (folder / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     attributes = zlib.crc32(ATTRIBUTES.encode())
-    _publish(root, {"digits": "handwritten", "attributes": attributes, "metadata": METADATA}, write)
+    publish(root, {"digits": "handwritten", "attributes": attributes, "metadata": METADATA}, write)
 
 
 def _write_digit(folder: Path, per_class: int, seed: int, digit: int) -> None:
@@ -167,27 +163,3 @@ def _save(scan: np.ndarray, path: Path) -> None:
     small = Image.fromarray(np.rint(scan * (255 / INK)).astype(np.uint8))
     path.parent.mkdir(exist_ok=True)
     small.resize((SIZE, SIZE), Image.Resampling.BILINEAR).save(path)
-
-
-def _publish(root: Path, arguments: dict[str, str | int], write: Callable[[Path], None]) -> None:
-    """Has `write` fill a new folder beside `root`, then puts it in the place of `root`: a reader never sees half of it.
-
-    The stamp holds the arguments, so the same call does nothing and another call replaces. A folder with no stamp was
-    not made here and is not touched.
-    """
-    stamp = json.dumps(arguments, sort_keys=True)
-    if root.exists():
-        if (root / STAMP).exists():
-            if (root / STAMP).read_text() == stamp:
-                return
-        elif any(root.iterdir()):
-            raise DataError(f"{root} holds files that Graft did not write: move them away, or name another folder")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
-        folder = Path(scratch) / "new"
-        folder.mkdir()
-        write(folder)
-        (folder / STAMP).write_text(stamp)
-        if root.exists():
-            root.rename(Path(scratch) / "old")
-        folder.rename(root)

@@ -9,12 +9,10 @@ from typing import NamedTuple
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from components.data import images
 from components.inference.serving.forms import Form
 from components.inference.serving.limits import Limits, Refused, busy
 
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
-"""First bytes of JPEG, PNG, GIF, BMP and TIFF. Pillow opens many more formats, some of them with other programs."""
-FORMATS = "JPEG, PNG, WebP, GIF, BMP or TIFF"
 HOW = "send an image as the body with Content-Type: image/jpeg or the like, or several as the files of a form"
 DISCARD_S = 2.0
 """How long the rest of a refused request is still taken."""
@@ -93,6 +91,5 @@ async def discard(request: Request, limit: int) -> bool:
 
 def require_known_format(content: bytes) -> None:
     """Raises Refused for what is no image, or of a format that the server does not take."""
-    webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
-    if not webp and not content.startswith(SIGNATURES):
-        raise Refused(415, f"this is no image of a format that is taken here: {FORMATS}")
+    if images.kind(content) is None:
+        raise Refused(415, f"this is no image of a format that is taken here: {images.FORMATS}")
