@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from components.data import split
 from components.data.decoding import Decoded
-from components.data.listed import Listed
+from components.data.listing.listed import Listed
 from components.data.repeats import Image
 from components.params import Params
 

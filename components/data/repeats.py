@@ -12,7 +12,7 @@ import numpy as np
 
 from components.data import near_duplicates
 from components.data.decoding import Decoded
-from components.data.listed import Listed
+from components.data.listing.listed import Listed
 
 KEPT_FIRST = ("test", "val", "train")
 """Of two images that are the same, the one whose part stands first is kept."""

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.data import sampling
-from components.data.augment import AUGMENTATIONS, OF_PARTS
 from components.data.augmentation.geometry import random_part
+from components.data.augmentation.mixing import MIXES
+from components.data.augmentation.policies import AUGMENTATIONS, OF_PARTS
 from components.data.features import Features, weights_digest
-from components.data.mixing import MIXES
 from components.data.prepared import Domain, Prepared
 from components.errors import DataError
 from components.types import Episode, Labelled, LabelSpace, Pairs, Preprocess, Sampling, Unlabelled

@@ -19,10 +19,10 @@ import numpy as np
 
 from components import jsonfile, paths
 from components import params as parameters
-from components.data import attributes, decoding, near_duplicates, packing, parts, prepared, repeats, split
+from components.data import decoding, near_duplicates, packing, parts, prepared, repeats, split
 from components.data.datasets import catalogue
 from components.data.decoding import Cache, Decoded, Job, Settings
-from components.data.listing import Listed, Listing, folder_of, listing
+from components.data.listing import Listed, Listing, attributes, folder_of, listing
 from components.data.packing import Rows
 from components.data.repeats import Image
 from components.errors import DataError

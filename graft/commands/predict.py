@@ -109,7 +109,7 @@ def _text(path: Path) -> str:
 
 
 def _support(root: Path) -> dict[str, list[Path]]:
-    from components.data.folders import class_names
+    from components.data.listing.folders import class_names
     from components.inference import folder
 
     return {name: list(folder.find([root / name])) for name in class_names(root)}

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.data import tables
 from components.data.images import SUFFIXES
+from components.data.listing import tables
 from components.errors import DataError, choices
 from components.params import ColumnsParams
 from graft.initial.layouts import Part, named_parts

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from components.data.images import SUFFIXES
-from components.data.listed import PARTS
+from components.data.listing.listed import PARTS
 from components.errors import DataError, ParamsError, choices
 
 Part = Literal["train", "val", "test"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components import paths
-from components.data.tables import PARQUET
+from components.data.listing.tables import PARQUET
 from components.errors import DataError, MachineError, ParamsError, choices
 
 TABLES = frozenset({".csv", *PARQUET})

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from components import jsonfile, machine
 from components import params as parameters
-from components.data import attributes as class_table
+from components.data.listing import attributes as class_table
 from components.errors import DataError, ParamsError
 from components.strategies import catalogue
 from graft.initial import dependencies, headers, images, proposal, starting, telling

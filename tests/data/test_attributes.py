@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from components.data import attributes
 from components.data.datasets.digits import ATTRIBUTES
+from components.data.listing import attributes
 from components.errors import DataError
 
 GOOD = "class,legs,flies,sound\nowl,2,1.0,hoot\ncat,4,0,meow\n"

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from components.data.augment import AUGMENTATIONS, _affine, none
+from components.data.augmentation.policies import AUGMENTATIONS, _affine, none
 
 
 def _generator(seed: int = 0) -> torch.Generator:

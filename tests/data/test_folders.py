@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components.data import folders
-from components.data.listing import Listing, listing
+from components.data.listing import Listing, folders, listing
 from components.errors import DataError
 from components.params import ImagesParams
 

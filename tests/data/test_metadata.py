@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.data import metadata
-from components.data.listing import Listed, Listing
+from components.data.listing import Listed, Listing, metadata
 from components.errors import DataError
 
 KEY = "data.target.metadata"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from components.data.mixing import MIXES, cutmix, mixup
+from components.data.augmentation.mixing import MIXES, cutmix, mixup
 
 COUNT = 6
 

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as V
 
-from components.data.augment import AUGMENTATIONS, OF_PARTS
 from components.data.augmentation import random_policies
 from components.data.augmentation.geometry import random_part
+from components.data.augmentation.policies import AUGMENTATIONS, OF_PARTS
 from components.data.augmentation.random_policies import OPERATIONS, STRENGTHS, WIDE, narrow, rand, trivial
 
 BILINEAR = InterpolationMode.BILINEAR

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.data.decoding import Decoded
-from components.data.listed import Listed
+from components.data.listing.listed import Listed
 from components.data.repeats import Image, once
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from predictor_support import ONE, SURE, answer, load
 
 from components.data import images
 from components.errors import DataError, ParamsError
 from components.inference.predictor import Failure, Predictor
+from predictor_support import ONE, SURE, answer, load
 
 ROOT = Path(__file__).resolve().parents[2]
 

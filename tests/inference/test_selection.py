@@ -9,7 +9,6 @@ import os
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from predictor_support import ONE, SURE, answer, load
 
 from components.errors import DataError, MachineError
 from components.inference import selection
@@ -18,6 +17,7 @@ from components.runtimes import machines
 from components.runtimes.options import Options
 from components.runtimes.providers import resolve
 from components.runtimes.routes import Route
+from predictor_support import ONE, SURE, answer, load
 
 
 def _other_model(metadata: dict[str, str] | None = None) -> bytes:

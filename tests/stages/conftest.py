@@ -6,13 +6,13 @@ import shutil
 
 import pytest
 import torch
-from prepare_support import fill, set_params
 
 from components import paths
 from components.stages.embed import embed
 from components.stages.evaluate import evaluate
 from components.stages.pretrain import pretrain
 from components.stages.train import train
+from prepare_support import fill, set_params
 from stage_support import STRATEGIES, write_params
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from prepare_support import COLOURS, fill, manifest_rows, prepared_bytes, set_params
 
 from components import lineage, paths
 from components.data import decoding, images
 from components.errors import MachineError
 from components.stages.prepare import prepare
+from prepare_support import COLOURS, fill, manifest_rows, prepared_bytes, set_params
 
 ROOT = Path(__file__).parents[2]
 

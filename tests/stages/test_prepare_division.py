@@ -7,11 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 from PIL import Image
-from prepare_support import COLOURS, fill, manifest_rows, prepared_bytes, reported, set_params
 
 from components import paths
 from components.data import prepared, split
 from components.stages.prepare import prepare
+from prepare_support import COLOURS, fill, manifest_rows, prepared_bytes, reported, set_params
 
 
 def _table(rows: list[tuple], header: str = "path,label,split,group") -> dict:

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from prepare_support import fill, manifest_rows, reported, set_params
 
 from components import paths
 from components.data import prepared, split
 from components.data.near_duplicates import edges, thumbnails
 from components.errors import DataError
 from components.stages.prepare import prepare
+from prepare_support import fill, manifest_rows, reported, set_params
 
 
 def _plant(image: Image.Image, path: Path, part: str, **fractions: float) -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from prepare_support import COLOURS, fill, manifest_rows, reported, set_params
 
 from components import jsonfile, lineage, paths
 from components.data import prepared
 from components.errors import DataError, GraftError
 from components.stages.prepare import prepare
 from components.stages.pretrain import pretrain
+from prepare_support import COLOURS, fill, manifest_rows, reported, set_params
 
 
 def test_every_image_is_a_row_with_its_pixels(workspace):

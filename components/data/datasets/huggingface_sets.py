@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.data.datasets.published import publish
-from components.data.listed import PARTS
+from components.data.listing.listed import PARTS
 from components.errors import DataError, MachineError, ParamsError, choices
 
 LABELS = ("label", "labels", "class", "category", "target")

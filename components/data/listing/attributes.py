@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.data import tables
+from components.data.listing import tables
 from components.errors import DataError, choices
 
 Table = dict[str, dict[str, str]]

@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from components.data import prepared, tables
-from components.data.listed import Listing, is_file
+from components.data import prepared
+from components.data.listing import tables
+from components.data.listing.listed import Listing, is_file
 from components.errors import DataError, choices
 from components.types import TASK
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from components import paths
-from components.data import folders, manifest, metadata
-from components.data.listed import NOTHING, Listed, Listing, require_classes
+from components.data.listing import folders, manifest, metadata
+from components.data.listing.listed import NOTHING, Listed, Listing, require_classes
 from components.params import ImagesParams
 
 __all__ = ["NOTHING", "Listed", "Listing", "folder_of", "listing"]

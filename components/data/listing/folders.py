@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.data import images
-from components.data.listed import PARTS, Listed, Listing, is_utf8, part_of, require_domains
+from components.data.listing.listed import PARTS, Listed, Listing, is_utf8, part_of, require_domains
 from components.errors import DataError
 from components.params import ImagesParams
 

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from components.data import prepared, split, tables
-from components.data.listed import NOTHING, Listed, Listing, is_file, part_of, require_domains
+from components.data import prepared, split
+from components.data.listing import tables
+from components.data.listing.listed import NOTHING, Listed, Listing, is_file, part_of, require_domains
 from components.errors import DataError, choices
 from components.params import ColumnsParams, ImagesParams
 from components.types import TASK
