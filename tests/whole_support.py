@@ -17,7 +17,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMPARED, STUDENTS = (
-    ("from_scratch", "source_only", "linear_probe", "fine_tune", "dan", "hard_sharing"),
+    ("from_scratch", "linear_probe", "fine_tune", "dan", "hard_sharing"),
     ("distillation",),
 )
 GRAFT = [sys.executable, "-m", "graft"]

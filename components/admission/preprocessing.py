@@ -73,9 +73,9 @@ def probes(files: Sequence[Path], resize: int) -> Iterator[Probe]:
         factor = math.ceil(LARGER * resize / min(width, height))
         more = ((1, -1), (-3, 5), (2, 7))[turn % 3]
         larger = image.resize((factor * width + more[0], factor * height + more[1]), Image.Resampling.NEAREST)
-        yield Probe(f"{path}, enlarged", _encoded(larger, "PNG"))
+        yield Probe(f"{path}, enlarged", _encoded(larger, "BMP"))
         smaller = (max(2, 2 * width // 3), max(2, 3 * height // 5))
-        yield Probe(f"{path}, made small", _encoded(image.resize(smaller, Image.Resampling.NEAREST), "PNG"))
+        yield Probe(f"{path}, made small", _encoded(image.resize(smaller, Image.Resampling.NEAREST), "BMP"))
         if turn % 2 == 0:
             yield Probe(f"{path}, as JPEG", _encoded(larger, "JPEG", quality=90))
 

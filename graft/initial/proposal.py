@@ -67,6 +67,8 @@ def _recipes(document: Document, facts: Facts) -> None:
     train = recipes.train(facts)
     for key, value in train.items():
         document.set(value, "train", key)
+    if facts.light:  # few trainings, and one of them takes most of the time: it gets all cores
+        document.set(1, "compute", "cpu_slots")
     entries = document.get("strategies") or {}
     for name in list(entries):
         if name in catalogue.STRATEGIES and "strategy" not in entries[name]:

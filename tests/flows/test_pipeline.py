@@ -38,8 +38,8 @@ with open(f"notes/{name}.{os.getpid()}", "a") as note: note.write(f" {time.time(
 """
 
 
-def eight(workspace, seconds: float, name: str = "workspace", max_concurrent: int = 8) -> Path:
-    root = workspace(EIGHT.replace("SECONDS", str(seconds)), name)
+def eight(workspace, seconds: float, name: str = "workspace", max_concurrent: int = 8, graph: str = EIGHT) -> Path:
+    root = workspace(graph.replace("SECONDS", str(seconds)), name)
     (root / "work.py").write_text(WORK)
     text = (root / "params.yaml").read_text().replace("max_concurrent: 2", f"max_concurrent: {max_concurrent}")
     assert f"max_concurrent: {max_concurrent}" in text
@@ -72,8 +72,9 @@ def test_eight_stages_at_once_keep_eight_lock_entries_and_the_next_run_is_cached
 
 
 def test_the_flow_leaves_the_lock_that_dvc_repro_leaves_and_keeps_to_the_limit(pipeline, workspace) -> None:
-    by_flow = eight(workspace, seconds=0.3, name="flow", max_concurrent=2)
-    by_dvc = eight(workspace, seconds=0.3, name="dvc", max_concurrent=2)
+    four = EIGHT.replace("[1, 2, 3, 4, 5, 6, 7, 8]", "[1, 2, 3, 8]")
+    by_flow = eight(workspace, seconds=0.3, name="flow", max_concurrent=2, graph=four)
+    by_dvc = eight(workspace, seconds=0.3, name="dvc", max_concurrent=2, graph=four)
     pipeline(str(by_flow), promotion=False)
     subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], cwd=by_dvc, check=True)
     assert lock(by_flow) == lock(by_dvc)

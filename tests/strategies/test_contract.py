@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,12 +120,18 @@ def test_comes_back_from_its_folder_with_the_same_logits(name, data_of, make_str
     assert all(np.array_equal(value, to_arrays(back)[key]) for key, value in to_arrays(strategy).items())
 
 
+@pytest.fixture(scope="module")
+def skeletons(tmp_path_factory) -> Path:
+    """Where architectures are remembered: most strategies end as the same one, and it is traced once, as in a run."""
+    return tmp_path_factory.mktemp("skeletons")
+
+
 @every_strategy
-def test_the_exported_graph_answers_like_torch(name, learned, toy, tmp_path, monkeypatch):
+def test_the_exported_graph_answers_like_torch(name, learned, toy, tmp_path, skeletons, monkeypatch):
     strategy = learned(name).strategy
     facts = {"classes": strategy.label_space.classes, "preprocess": strategy.backbone.preprocess.to_dict()}
     path = tmp_path / "model.onnx"
-    path.write_bytes(export(strategy, facts, skeletons=tmp_path))
+    path.write_bytes(export(strategy, facts, skeletons=skeletons))
     predictor = Predictor.load(path, provider="cpu", options=Options(threads=1))
     pixels = toy.target.pixels[toy.target.rows("test", labelled=True)]
     for task, names in strategy.label_space.classes.items():
@@ -148,7 +155,7 @@ def test_the_exported_graph_answers_like_torch(name, learned, toy, tmp_path, mon
         preprocess = strategy.backbone.preprocess
         image = normalise(crop(torch.from_numpy(pixels[:5].copy()), preprocess), preprocess)
         outputs, features = answer(other, image)
-    path.write_bytes(export(other, facts, skeletons=tmp_path))
+    path.write_bytes(export(other, facts, skeletons=skeletons))
     found = Predictor.load(path, provider="cpu", options=Options(threads=1)).run(pixels[:5])
     for task, expected in outputs.items():
         suffix = f"_{task}" if len(outputs) > 1 else ""
