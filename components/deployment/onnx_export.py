@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from components.deployment import onnx_file, preprocessing, skeleton
 from components.deployment.skeleton import Form
 from components.explanation.features import answer
-from components.strategies.base import Strategy
+from components.strategies.base import Classifier, Strategy
 from components.types import Preprocess
 
 METADATA = "graft"
@@ -88,7 +88,20 @@ def network(strategy: Strategy, *, features: bool = True, skeletons: Path | None
     outputs = [*(f"{LOGITS}{task}" for task in strategy.label_space.classes), FEATURES]
     # Two images: an example of one would fix the batch size at one.
     form = Form({INPUT: torch.zeros(2, 3, size, size)}, {INPUT: BATCH}, tuple(outputs))
-    return skeleton.model(Answers(strategy).eval(), form, outputs if features else outputs[:-1], skeletons)
+    return skeleton.model(Answers(_answering(strategy)).eval(), form, outputs if features else outputs[:-1], skeletons)
+
+
+def _answering(strategy: Strategy) -> Strategy:
+    """What of a strategy answers. Most are a backbone with heads, however they were trained: without what else they
+    hold, they are one architecture, which is traced once."""
+    kind = type(strategy)
+    if not isinstance(strategy, Classifier):
+        return strategy
+    if kind.forward is not Classifier.forward or kind.classify is not Classifier.classify:
+        return strategy
+    alone = Classifier(strategy.backbone, strategy.label_space)
+    alone.heads = strategy.heads
+    return alone
 
 
 def assemble(
