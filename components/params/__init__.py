@@ -5,27 +5,24 @@ only to read the file.
 """
 
 from components.params.checks import check
+from components.params.images import ColumnsParams, DataParams, ImagesParams, PrepareParams
 from components.params.reading import load, parse
+from components.params.section import Section
 from components.params.sections import (
     PRETRAINED,
     AuditParams,
     BackboneParams,
     BenchmarkParams,
-    ColumnsParams,
     ComputeParams,
-    DataParams,
     EmbedParams,
     EvaluateParams,
     ExplainParams,
     ExportParams,
-    ImagesParams,
     Params,
-    PrepareParams,
     PretrainParams,
     PromoteParams,
     Recipe,
     RunParams,
-    Section,
     StrategyParams,
     TrainParams,
 )

@@ -6,160 +6,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from components.errors import ParamsError, choices
+from components.params.images import DataParams, PrepareParams
+from components.params.section import Section, require
 
 PRETRAINED = "pretrained"
 """Name of what `pretrain` wrote among the models: a teacher with features, but no answers."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """What all sections share: unknown keys and wrong types are refused."""
-
-    __pydantic_config__ = {"extra": "forbid"}
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
-
-
-@dataclass(frozen=True)
-class ColumnsParams(Section):
-    """What the columns of a table of images are called. `label`: the class; `tasks`: answers to further questions;
-    `split`: train, val or test, for images that someone has divided already; `group`: what must not be torn apart, such
-    as a patient: all images of a group share a part; `domain`: which of several kinds of images this is.
-
-    The table's other columns are metadata.
-    """
-
-    path: str = "path"
-    label: str = "label"
-    tasks: tuple[str, ...] = ()
-    split: str | None = None
-    group: str | None = None
-    domain: str | None = None
-
-    def __post_init__(self) -> None:
-        given = [self.path, self.label, *self.tasks, *filter(None, (self.split, self.group, self.domain))]
-        repeated = [name for name in given if given.count(name) > 1]
-        _require(not repeated, f"the column {repeated[0] if repeated else ''!r} stands for two things")
-
-
-LEVELS = ("domain", "split", "class")
-"""What a folder below the images' folder may stand for."""
-
-
-@dataclass(frozen=True)
-class ImagesParams(Section):
-    """One domain's images: a built-in data set by name (`dataset`), a `folder`, or a table of them (`manifest`, CSV or
-    Parquet).
-
-    `layout`: what the levels of folders below `folder` mean, from the top, such as class, split/class or
-    domain/class; null: every image below it, which is enough for unlabelled ones. `splits`: names of folders, or values
-    of the split column, as the part they are: {train: train, validation: test}. `domain`: of a layout or table with
-    several domains, the one or the ones that are meant. `columns`: of the table, whose paths are relative to `folder`,
-    or to the table's own folder where `folder` is not given.
-
-    `metadata`: a CSV file with a column `path` (of the image, relative to the images' folder) and others, which become
-    columns of the manifest: what results can be sliced by.
-    """
-
-    dataset: str | None = None
-    folder: str | None = None
-    manifest: str | None = None
-    layout: str | None = "class"
-    splits: dict[str, Literal["train", "val", "test"]] = field(default_factory=dict)
-    domain: str | tuple[str, ...] | None = None
-    columns: ColumnsParams = ColumnsParams()
-    metadata: str | None = None
-    per_class: int | None = None  # of a data set that is generated: how many images to make for each class
-
-    def __post_init__(self) -> None:
-        _require(
-            (self.dataset is None) != (self.folder is None and self.manifest is None),
-            "give exactly one of 'dataset', 'folder' and 'manifest' (a manifest may have a folder)",
-        )
-        _require(self.per_class is None or self.per_class > 0, f"per_class is {self.per_class}, but must be positive")
-        _require(self.per_class is None or self.dataset is not None, "per_class only applies to a generated 'dataset'")
-        if self.manifest is None:
-            _require(self.columns == ColumnsParams(), "columns are those of a 'manifest', which is not set")
-        else:
-            _require(self.layout == "class", "layout is that of folders; a manifest has 'columns'")
-        levels = self.levels
-        for level in levels:
-            _require(level in LEVELS, f"layout is {self.layout!r}: {level!r} is none of {', '.join(LEVELS)}")
-        _require(len(set(levels)) == len(levels), f"layout is {self.layout!r}, which has a level twice")
-        divided = "domain" in levels or self.columns.domain is not None
-        _require(self.domain is None or divided, "domain needs a layout, or columns, that tell domains apart")
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """`layout`, level by level."""
-        return tuple(self.layout.split("/")) if self.layout else ()
-
-    @property
-    def domains(self) -> tuple[str, ...] | None:
-        """Names of the domains that are meant; None: all."""
-        return (self.domain,) if isinstance(self.domain, str) else self.domain
-
-
-@dataclass(frozen=True)
-class DataParams(Section):
-    """`target`: the images the model is for; `source`: labelled images of another kind to transfer from; `unlabelled`:
-    further images of the target's kind that nobody has labelled.
-
-    `attributes`: a CSV file whose first column holds the class names, and whose others say something of each class;
-    `tasks`: the columns of it that are further questions about every image, for multi-task strategies. All others are
-    numbers, and together the class's description, for zero-shot.
-    """
-
-    target: ImagesParams
-    source: ImagesParams | None = None
-    unlabelled: ImagesParams | None = None
-    attributes: str | None = None
-    tasks: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        _require(not self.tasks or self.attributes is not None, "tasks are columns of attributes, which is not set")
-        _require(len(set(self.tasks)) == len(self.tasks), f"tasks {list(self.tasks)} repeat")
-        for name in ("target", "source"):
-            images = getattr(self, name)
-            labelled = images is None or images.manifest is not None or images.dataset is not None
-            _require(
-                labelled or "class" in images.levels,
-                f"{name}.layout is {images and images.layout!r}: no level is 'class'",
-            )
-
-
-@dataclass(frozen=True)
-class PrepareParams(Section):
-    """`size`: side of the stored square image in pixels; `interpolation`: of the resizing to it; `val_fraction` and
-    `test_fraction` are of the target images, `source_val_fraction` of the source's; `labels_per_class`: target
-    training labels that strategies may see (none: all); `near_duplicates`: what becomes of a training image that is
-    nearly the same as one that is held out: dropped, or kept and reported; `near_duplicate_similarity`: from what
-    correlation of pixels on two images are nearly the same.
-    """
-
-    size: int = 32
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    val_fraction: float = 0.2
-    test_fraction: float = 0.4
-    source_val_fraction: float = 0.05
-    labels_per_class: int | None = None
-    near_duplicates: Literal["drop", "keep"] = "drop"
-    near_duplicate_similarity: float = 0.993
-
-    def __post_init__(self) -> None:
-        _require(self.size >= 8, f"size is {self.size}, but must be at least 8 pixels")
-        for name in ("val_fraction", "test_fraction", "source_val_fraction"):
-            _require(0 < getattr(self, name) < 1, f"{name} is {getattr(self, name)}, but must lie between 0 and 1")
-        kept = self.val_fraction + self.test_fraction
-        _require(kept < 1, f"val_fraction + test_fraction is {kept:g}, which leaves nothing to train on")
-        _require(self.labels_per_class is None or self.labels_per_class > 0, "labels_per_class must be positive")
-        _require(
-            0 < self.near_duplicate_similarity <= 1,
-            f"near_duplicate_similarity is {self.near_duplicate_similarity}, but must lie in (0, 1]",
-        )
 
 
 @dataclass(frozen=True)
@@ -173,7 +24,7 @@ class BackboneParams(Section):
     input_size: int | None = None
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self.input_size is None or self.input_size >= 8, f"input_size is {self.input_size}, but must be at least 8"
         )
 
@@ -213,13 +64,13 @@ class Recipe(Section):
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "log_every", "evaluate_every", "checkpoint_every"):
-            _require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, but must be at least 1")
-        _require(self.lr > 0, f"lr is {self.lr}, but must be positive")
-        _require(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}, but must not be negative")
-        _require(0 <= self.warmup < 1, f"warmup is {self.warmup}, but must be at least 0 and below 1")
-        _require(self.focal_gamma >= 0, f"focal_gamma is {self.focal_gamma}, but must not be negative")
-        _require(self.frozen_stages >= 0, f"frozen_stages is {self.frozen_stages}, but must not be negative")
-        _require(0 < self.layer_decay <= 1, f"layer_decay is {self.layer_decay}, but must lie in (0, 1]")
+            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}, but must be at least 1")
+        require(self.lr > 0, f"lr is {self.lr}, but must be positive")
+        require(self.weight_decay >= 0, f"weight_decay is {self.weight_decay}, but must not be negative")
+        require(0 <= self.warmup < 1, f"warmup is {self.warmup}, but must be at least 0 and below 1")
+        require(self.focal_gamma >= 0, f"focal_gamma is {self.focal_gamma}, but must not be negative")
+        require(self.frozen_stages >= 0, f"frozen_stages is {self.frozen_stages}, but must not be negative")
+        require(0 < self.layer_decay <= 1, f"layer_decay is {self.layer_decay}, but must lie in (0, 1]")
 
 
 @dataclass(frozen=True)
@@ -230,10 +81,10 @@ class PretrainParams(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(0 <= self.label_smoothing < 1, f"label_smoothing is {self.label_smoothing}, but must be in [0, 1)")
+        require(0 <= self.label_smoothing < 1, f"label_smoothing is {self.label_smoothing}, but must be in [0, 1)")
         kept = {"batch_norm": self.batch_norm in ("eval", "frozen"), "frozen_stages": self.frozen_stages > 0}
         for name, keeps in kept.items():
-            _require(not keeps, f"{name} is {getattr(self, name)!r}, but pretraining starts from random weights")
+            require(not keeps, f"{name} is {getattr(self, name)!r}, but pretraining starts from random weights")
 
 
 @dataclass(frozen=True)
@@ -247,7 +98,7 @@ class EmbedParams(Section):
     engine: Literal["auto", "torch", "onnxruntime"] = "auto"
 
     def __post_init__(self) -> None:
-        _require(self.views >= 1, f"views is {self.views}, but must be at least 1")
+        require(self.views >= 1, f"views is {self.views}, but must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -260,10 +111,10 @@ class TrainParams(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(len(self.seeds) > 0, "seeds is empty, but at least one is needed")
-        _require(len(set(self.seeds)) == len(self.seeds), f"seeds {list(self.seeds)} repeat")
-        _require(min(self.seeds) >= 0, f"seeds {list(self.seeds)} must not be negative")
-        _require(self.episodes >= 2, f"episodes is {self.episodes}, but an interval needs at least 2")
+        require(len(self.seeds) > 0, "seeds is empty, but at least one is needed")
+        require(len(set(self.seeds)) == len(self.seeds), f"seeds {list(self.seeds)} repeat")
+        require(min(self.seeds) >= 0, f"seeds {list(self.seeds)} must not be negative")
+        require(self.episodes >= 2, f"episodes is {self.episodes}, but an interval needs at least 2")
 
 
 @dataclass(frozen=True)
@@ -277,8 +128,8 @@ class ComputeParams(Section):
     cpu_slots: int = 2
 
     def __post_init__(self) -> None:
-        _require(self.cpu_slots >= 1, f"cpu_slots is {self.cpu_slots}, but must be at least 1")
-        _require(self.threads == "auto" or self.threads >= 1, f"threads is {self.threads}, but must be at least 1")
+        require(self.cpu_slots >= 1, f"cpu_slots is {self.cpu_slots}, but must be at least 1")
+        require(self.threads == "auto" or self.threads >= 1, f"threads is {self.threads}, but must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -298,8 +149,8 @@ class AuditParams(Section):
     suspects: int = 60
 
     def __post_init__(self) -> None:
-        _require(self.folds >= 2, f"folds is {self.folds}, but must be at least 2")
-        _require(self.suspects >= 0, f"suspects is {self.suspects}, but must not be negative")
+        require(self.folds >= 2, f"folds is {self.folds}, but must be at least 2")
+        require(self.suspects >= 0, f"suspects is {self.suspects}, but must not be negative")
 
 
 @dataclass(frozen=True)
@@ -316,12 +167,12 @@ class EvaluateParams(Section):
     slices: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             len(self.coverages) > 0 and all(0 < value <= 1 for value in self.coverages),
             f"coverages {list(self.coverages)} must lie above 0 and be at most 1",
         )
-        _require(0 < self.confidence < 1, f"confidence is {self.confidence}, but must lie between 0 and 1")
-        _require(self.resamples >= 100, f"resamples is {self.resamples}, but must be at least 100")
+        require(0 < self.confidence < 1, f"confidence is {self.confidence}, but must lie between 0 and 1")
+        require(self.resamples >= 100, f"resamples is {self.resamples}, but must be at least 100")
 
 
 @dataclass(frozen=True)
@@ -333,8 +184,8 @@ class ExplainParams(Section):
     points: int = 300
 
     def __post_init__(self) -> None:
-        _require(self.images >= 0, f"images is {self.images}, but must not be negative")
-        _require(self.points >= 10, f"points is {self.points}, but a picture of features needs at least 10")
+        require(self.images >= 0, f"images is {self.images}, but must not be negative")
+        require(self.points >= 10, f"points is {self.points}, but a picture of features needs at least 10")
 
 
 @dataclass(frozen=True)
@@ -369,16 +220,16 @@ class ExportParams(Section):
 
     def __post_init__(self) -> None:
         for name in ("min_agreement", "min_precision_agreement", "coverage"):
-            _require(0 < getattr(self, name) <= 1, f"{name} is {getattr(self, name)}, but must lie in (0, 1]")
+            require(0 < getattr(self, name) <= 1, f"{name} is {getattr(self, name)}, but must lie in (0, 1]")
         for name in ("logit_tolerance", "pixel_tolerance"):
-            _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}, but must be positive")
+            require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}, but must be positive")
         for name in ("near_tie", "max_accuracy_loss", "max_class_loss"):
-            _require(0 <= getattr(self, name) < 1, f"{name} is {getattr(self, name)}, but must be in [0, 1)")
+            require(0 <= getattr(self, name) < 1, f"{name} is {getattr(self, name)}, but must be in [0, 1)")
         for name in ("precisions", "calibrators"):
             values = getattr(self, name)
-            _require(len(set(values)) == len(values), f"{name} {list(values)} repeat")
-        _require(len(self.calibrators) > 0, "calibrators is empty, but int8 needs at least one")
-        _require(self.calibration_images >= 1, f"calibration_images is {self.calibration_images}, but must be positive")
+            require(len(set(values)) == len(values), f"{name} {list(values)} repeat")
+        require(len(self.calibrators) > 0, "calibrators is empty, but int8 needs at least one")
+        require(self.calibration_images >= 1, f"calibration_images is {self.calibration_images}, but must be positive")
 
 
 @dataclass(frozen=True)
@@ -394,10 +245,10 @@ class BenchmarkParams(Section):
     torch_compile: bool = False
 
     def __post_init__(self) -> None:
-        _require(len(self.batch_sizes) > 0 and min(self.batch_sizes) >= 1, "batch_sizes must be positive numbers")
-        _require(self.seconds > 0, f"seconds is {self.seconds}, but must be positive")
-        _require(len(self.providers) > 0, "providers is empty, but 'auto' or at least one is needed")
-        _require(self.min_speed_up >= 1, f"min_speed_up is {self.min_speed_up}, but must be at least 1")
+        require(len(self.batch_sizes) > 0 and min(self.batch_sizes) >= 1, "batch_sizes must be positive numbers")
+        require(self.seconds > 0, f"seconds is {self.seconds}, but must be positive")
+        require(len(self.providers) > 0, "providers is empty, but 'auto' or at least one is needed")
+        require(self.min_speed_up >= 1, f"min_speed_up is {self.min_speed_up}, but must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -417,8 +268,8 @@ class RunParams(Section):
     retries: int = 1
 
     def __post_init__(self) -> None:
-        _require(self.max_concurrent >= 1, f"max_concurrent is {self.max_concurrent}, but must be at least 1")
-        _require(self.retries >= 0, f"retries is {self.retries}, but must not be negative")
+        require(self.max_concurrent >= 1, f"max_concurrent is {self.max_concurrent}, but must be at least 1")
+        require(self.retries >= 0, f"retries is {self.retries}, but must not be negative")
 
 
 @dataclass(frozen=True)
@@ -432,7 +283,7 @@ class Params(Section):
     strategies: dict[str, dict[str, Any]]
     teacher: str | None = None
     seed: int = 0
-    prepare: PrepareParams = PrepareParams()
+    prepare: PrepareParams = field(default_factory=PrepareParams)
     backbone: BackboneParams = BackboneParams()
     pretrain: PretrainParams = PretrainParams()
     embed: EmbedParams = EmbedParams()
@@ -447,7 +298,7 @@ class Params(Section):
     run: RunParams = RunParams()
 
     def __post_init__(self) -> None:
-        _require(self.seed >= 0, f"seed is {self.seed}, but must not be negative")
+        require(self.seed >= 0, f"seed is {self.seed}, but must not be negative")
 
     @property
     def competitors(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from components.errors import ParamsError, choices
-from components.params.sections import Section
+from components.params.section import Section
 
 FILE = "params.yaml"
 
