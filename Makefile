@@ -18,7 +18,7 @@ export UV_NATIVE_TLS := true
 # Compiled modules start three times as fast as ones that are compiled anew in every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test lint status ui reproduce bench-train lock clean
+.PHONY: help setup run test lint status ui schedule unschedule drift-demo reproduce bench-train lock clean
 
 help:  ## list these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 22
@@ -42,6 +42,15 @@ status: $(VENV)/.done  ## what is up to date and what is in production
 
 ui: $(VENV)/.done  ## open MLflow and Prefect on loopback
 	@graft ui
+
+schedule: $(VENV)/.done  ## retrain and watch on a schedule: Prefect, MLflow and a worker in the background, on loopback
+	@graft schedule up
+
+unschedule: $(VENV)/.done  ## end all that `make schedule` started
+	@graft schedule down
+
+drift-demo: $(VENV)/.done  ## the images change, the monitor notices, and the pipeline adapts without one new label
+	@python -m benchmarks.drift_demo
 
 reproduce: $(VENV)/.done  ## repeat published results with the data in GRAFT_DATA (NAME=mnist_usps: only those)
 	@python -m benchmarks.reproduce $(NAME)

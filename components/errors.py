@@ -33,6 +33,12 @@ class MachineError(GraftError):
     exit_code = 3
 
 
+class Unreachable(MachineError):
+    """A server does not answer. It may do so later: this, and being killed, is what trying again can help with."""
+
+    exit_code = 6
+
+
 class Diverged(GraftError):
     """A training whose numbers are no longer finite. It is a finding about a recipe: other strategies go on."""
 

@@ -10,26 +10,41 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from components import jsonfile, paths
+
 
 def git_commit(root: Path) -> str | None:
-    """The commit of the code, "+changes" behind it when tracked code or params differ; None outside a repository.
+    """The commit of the code, "+changes" behind it when tracked code or params differ; None outside a repository. Of a
+    workspace that was made from another one, that of the code which it was given.
 
     `dvc.lock` does not count: a run writes it, so a run would otherwise make itself dirty.
     """
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True, timeout=20
-        ).stdout.strip()
-
+    if (root / paths.ORIGIN).exists():
+        return jsonfile.read(root / paths.ORIGIN)["git_commit"]
     try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
+        if Path(git(root, "rev-parse", "--show-toplevel").strip()).resolve() != root.resolve():
             return None
-        commit = git("rev-parse", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)dvc.lock")
+        commit = git(root, "rev-parse", "HEAD").strip()
+        changed = changed_files(root)
     except (OSError, subprocess.SubprocessError):
         return None
     return commit + ("+changes" if changed else "")
+
+
+def changed_files(root: Path) -> list[str]:
+    """Tracked files that differ from the commit, `dvc.lock` left out. Raises OSError or SubprocessError where git or
+    the repository is missing."""
+    told = git(
+        root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=no", "--", ".", ":(exclude)dvc.lock"
+    )
+    return [entry[3:] for entry in told.split("\0") if entry]
+
+
+def git(root: Path, *arguments: str, timeout_s: float = 20) -> str:
+    """What a git command prints. Raises OSError where there is no git, SubprocessError where it fails."""
+    return subprocess.run(
+        ["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True, timeout=timeout_s
+    ).stdout
 
 
 def digest(content: Any) -> str:

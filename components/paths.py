@@ -24,13 +24,24 @@ LEADERBOARD = REPORTS / "leaderboard.json"
 REPORT = REPORTS / "index.html"
 CURVE = REPORTS / "curve"  # of `graft curve`: curve.json and index.html; no stage reads it
 BACKBONES = REPORTS / "backbones"  # of `graft backbones --rank`: backbones.json and index.html; no stage reads it
+DRIFT_REPORT = REPORTS / "drift" / "index.html"  # of `graft monitor`; no stage reads it
 TRACKING = REPORTS / "tracking.json"
 
 STATE = Path(".graft")  # the workspace's own memory, known to neither git nor DVC
 CHECKPOINTS = STATE / "checkpoints"
 DECISIONS = STATE / "decisions.jsonl"
+PROPOSAL = STATE / "proposal.json"  # a decision that is still to be carried out
+REBUILD = STATE / "rebuild"  # a version that is being built again
+PROMOTION = STATE / "promotion.json"  # the journal of a promotion that is under way
+OBSERVATIONS = STATE / "observations"  # what was served: features, confidences, answers, and a sample of images
+MONITOR = STATE / "monitor"  # history.jsonl, last.json, and references/<bundle>/: what each champion was tested with
+RUNS = STATE / "runs"  # workspaces of their own, for runs with other parameters
+ADAPTATION = STATE / "adaptation.json"  # the last of them that drift has started
+ORIGIN = STATE / "origin.json"  # of such a workspace: where it comes from
+UNTOLD = STATE / "untold"  # there while MLflow has not been told of the last results
 MLFLOW_STORE = STATE / "mlflow"
 PREFECT_HOME = STATE / "prefect"
+SCHEDULE = STATE / "schedule"  # of `graft schedule`: its lock, what it says of itself, and logs
 
 
 def external(model: Path) -> Path:

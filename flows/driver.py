@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from components import params as parameters
 from components.stages.promote import pending
-from flows import graph
-from flows.server import Api
+from flows import graph, keeper
+from flows.server import URL_VARIABLE, Api
 
 
 def to_do(root: Path, *, promotion: bool = True) -> list[str]:
@@ -16,11 +17,17 @@ def to_do(root: Path, *, promotion: bool = True) -> list[str]:
     Asked of DVC alone, because a Prefect API takes ten seconds to come up only to find that out.
     """
     stages = graph.changed(root)
-    return stages or (["promote"] if promotion and pending(root, parameters.load(root)) else [])
+    return stages or (["promote"] if promotion and pending(root, root, parameters.load(root)) else [])
 
 
 def run(root: Path, *, force: bool = False, promotion: bool = True) -> dict[str, str]:
-    """Runs the flow; returns stage -> state. Raises StageError naming the stages that failed."""
+    """Runs the flow; returns stage -> state. Raises StageError naming the stages that failed.
+
+    Where the workspace's schedule is up, its server keeps the run, too.
+    """
+    schedule = keeper.state(root)
+    if schedule is not None and schedule["ready"]:
+        os.environ.setdefault(URL_VARIABLE, f"{schedule['prefect']}/api")
     with Api(root) as api:
         from flows.pipeline import pipeline  # two seconds, while the API comes up
 

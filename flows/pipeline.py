@@ -6,81 +6,38 @@ which GPU, and whether a failure is worth a second try.
 
 from __future__ import annotations
 
-import queue
-import sys
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from components import machine
 from components import params as parameters
+from components import paths
 from components.errors import StageError
 from components.params import Params
-from flows import graph, stage_process
+from flows import graph, stage_process, zombies
+from flows.slots import Slots
+from flows.telling import console, run_name, teller
+from flows.turns import turn
 
 PROMOTE = "promote"
 THREADS: Any = ThreadPoolTaskRunner(max_workers=256)
 """Enough that no stage waits for a thread: a waiting task holds one. `Slots` says how much really runs at once."""
 HINTS = ("accelerator", "alone")
-"""What dvc.yaml may say of a stage under `meta`."""
-console = Console(highlight=False, soft_wrap=True)
+"""What dvc.yaml may say of a stage under `meta`, beside `timeout_h`."""
+ACCELERATOR_TAG = "graft-accelerator"
+"""Of what trains: where several machines share a Prefect API, a concurrency limit of this tag holds over all of them;
+on one machine, `Slots` does."""
 
 
-class Slots:
-    """How much may run at once: a training for every GPU, each with one of its own (without any: `compute.cpu_slots`),
-    and `run.max_concurrent` other stages; or one that measures time, and nothing beside it."""
-
-    def __init__(self, params: Params) -> None:
-        self._company = threading.Condition()
-        self._running, self._closed = 0, False
-        self._stages = threading.BoundedSemaphore(params.run.max_concurrent)
-        self._accelerators: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
-        gpus = [] if params.compute.device == "cpu" else machine.gpus()
-        for gpu in gpus:
-            self._accelerators.put({"CUDA_VISIBLE_DEVICES": gpu.identifier})
-        for _ in range(params.compute.cpu_slots if not gpus else 0):
-            self._accelerators.put({})
-
-    @contextmanager
-    def take(self, *, accelerator: bool = False, alone: bool = False) -> Generator[dict[str, str]]:
-        """Waits for a place; yields environment variables that belong to it. `alone`: waits until nothing else runs,
-        and keeps everything else waiting."""
-        if not accelerator:
-            with self._stages, self._among_others(alone):
-                yield {}
-            return
-        environment = self._accelerators.get()
-        try:
-            with self._among_others(alone):
-                yield environment
-        finally:
-            self._accelerators.put(environment)
-
-    @contextmanager
-    def _among_others(self, alone: bool) -> Generator[None]:
-        with self._company:
-            self._company.wait_for(lambda: not self._closed and not (alone and self._running))
-            self._running, self._closed = self._running + 1, alone
-        try:
-            yield
-        finally:
-            with self._company:
-                self._running, self._closed = self._running - 1, False
-                self._company.notify_all()
-
-
-def _worth_retrying(task: object, run: TaskRun, state: State) -> bool:
+def worth_retrying(task: object, run: TaskRun, state: State) -> bool:
     """Only what can succeed on a retry: a wrong parameter stays wrong."""
     try:
         state.result()
@@ -91,16 +48,23 @@ def _worth_retrying(task: object, run: TaskRun, state: State) -> bool:
     return False
 
 
-@task(task_run_name="{stage.address}", retry_delay_seconds=1, retry_condition_fn=_worth_retrying, persist_result=False)
-def run_stage(root: Path, stage: graph.Stage, slots: Slots, force: bool) -> State | None:
+AGAIN: Any = {
+    "retries": 1, "retry_delay_seconds": 1, "retry_condition_fn": worth_retrying, "persist_result": False
+}  # fmt: skip
+"""Of a task that a kill may have cut short, and that takes up its work where it was."""
+
+
+@task(task_run_name="{stage.address}", retry_delay_seconds=1, retry_condition_fn=worth_retrying, persist_result=False)
+def run_stage(root: Path, stage: graph.Stage, slots: Slots, timeout_h: float, force: bool) -> State | None:
     """Brings one stage up to date; shown as cached when it was."""
-    say = _teller(stage.address)
+    say = teller(stage.address)
     outdated = graph.changed(root, stage.address)  # asked even when forced: it mends what a kill has torn
     if not outdated and not force:
         say("up to date")
         return Completed(name="Cached", message="unchanged according to dvc.lock")
-    with slots.take(**{hint: bool(stage.meta.get(hint)) for hint in HINTS}) as environment:
-        restored = stage_process.repro(root, stage.address, force=force, say=say, extra=environment)
+    limit_s = 3600 * float(stage.meta.get("timeout_h", timeout_h))
+    with slots.take(**{hint: bool(stage.meta.get(hint)) for hint in HINTS}, say=say) as place:
+        restored = stage_process.repro(root, stage.address, force=force, say=say, place=place, timeout_s=limit_s)
     if restored:
         say("restored from DVC's run cache")
         return Completed(name="Cached", message="restored from DVC's run cache")
@@ -110,25 +74,16 @@ def run_stage(root: Path, stage: graph.Stage, slots: Slots, force: bool) -> Stat
 @task(task_run_name=PROMOTE, persist_result=False)
 def promote(root: Path) -> None:
     """Decides about the new bundle. Not a DVC stage: it acts on the registry."""
-    command = [sys.executable, "-m", "components.stages.promote"]
-    code, lines = stage_process.run(root, command, say=_teller(PROMOTE), extra={})
-    if code:
-        raise StageError(f"promote failed (exit code {code}): {lines[-1] if lines else 'it printed nothing'}")
+    stage_process.verb(root, PROMOTE, say=teller(PROMOTE))
 
 
-def _teller(name: str):
-    """Prints and logs a stage's lines with its name before them."""
-    logger = get_run_logger()
-
-    def say(line: str) -> None:
-        text = line.removeprefix(f"{name.partition('@')[2] or name}: ")
-        console.print(f"{name:<30} {text}", markup=False)
-        logger.info("%s", text)
-
-    return say
+def _name() -> str:
+    """A workspace of its own has a name that says what for."""
+    root = Path(flow_run.parameters.get("root", "."))
+    return f"pipeline in {root.name}" if root.parent.name == paths.RUNS.name else run_name("pipeline")
 
 
-@flow(name="pipeline", task_runner=THREADS, persist_result=False)
+@flow(name="pipeline", flow_run_name=_name, task_runner=THREADS, persist_result=False)
 def pipeline(root: str = ".", force: bool = False, promotion: bool = True) -> dict[str, str]:
     """Runs what is not up to date, then (with `promotion`) decides about the bundle; returns stage -> state.
 
@@ -136,14 +91,20 @@ def pipeline(root: str = ".", force: bool = False, promotion: bool = True) -> di
     """
     place = Path(root).resolve()
     params = parameters.load(place)
+    with zombies.alive(place, flow_run.id), turn(place, "pipeline", teller("pipeline")):
+        return _pipeline(place, params, force, promotion)
+
+
+def _pipeline(place: Path, params: Params, force: bool, promotion: bool) -> dict[str, str]:
     slots = Slots(params)
     futures: dict[str, PrefectFuture] = {}
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                    console=console, transient=True, disable=not console.is_terminal)  # fmt: skip
     for stage in graph.read(place):
-        step: Any = run_stage.with_options(retries=params.run.retries)
+        tags = [ACCELERATOR_TAG] if stage.meta.get("accelerator") else []
+        step: Any = run_stage.with_options(retries=params.run.retries, tags=tags)
         needs = [futures[need] for need in stage.needs]
-        futures[stage.address] = step.submit(place, stage, slots, force, wait_for=needs)
+        futures[stage.address] = step.submit(place, stage, slots, params.run.timeout_h, force, wait_for=needs)
     if promotion:
         last: Any = promote
         futures[PROMOTE] = last.submit(place, wait_for=list(futures.values()))

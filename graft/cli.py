@@ -8,14 +8,19 @@ from typing import Annotated
 
 import typer
 
+from graft.commands.adapt import adapt
 from graft.commands.backbones import backbones
 from graft.commands.benchmark import benchmark
 from graft.commands.curve import curve
 from graft.commands.doctor import doctor
 from graft.commands.export import export
+from graft.commands.history import history
 from graft.commands.init import init
+from graft.commands.monitor import monitor
 from graft.commands.promote import promote, rollback
+from graft.commands.rebuild import rebuild
 from graft.commands.run import run
+from graft.commands.schedule import app as schedule
 from graft.commands.serve import serve
 from graft.commands.status import status
 from graft.commands.tune import tune
@@ -47,5 +52,6 @@ app.command()(backbones)
 app.command()(run)
 app.command()(status)
 app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(predict)
-for command in (serve, export, benchmark, tune, promote, rollback, curve, ui, doctor):
+for command in (serve, export, benchmark, tune, promote, rollback, history, rebuild, monitor, adapt, curve, ui, doctor):
     app.command()(command)
+app.add_typer(schedule, name="schedule")

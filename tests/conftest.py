@@ -64,10 +64,12 @@ FAST = Recipe(steps=60, batch_size=32, lr=0.1, augment="none", log_every=10, eva
 
 
 @pytest.fixture(autouse=True, scope="session")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Optimised graphs of the tests' models have no place in the user's cache."""
+def own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Optimised graphs of the tests' models have no place in the user's cache, and their trainings do not wait for the
+    user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRAFT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.setenv("GRAFT_SLOTS", str(tmp_path_factory.getbasetemp() / "slots"))
         yield
 
 

@@ -45,6 +45,18 @@ strategies:
   zero_shot: {unseen: ["4", "9"]}
 promote:
   registered_model: digits
+  aim: better
+  min_gain: 0.0
+  margin: 0.01
+  min_speed_up: 1.2
+  max_class_loss: 0.05
+  max_slice_loss: 0.05
+  max_ece_gain: 0.03
+  max_latency_ratio: 2.0
+  max_size_ratio: 4.0
+  min_agreement: 0.995
+  max_known_loss: 0.05
+  approval: auto
 """
 """As short as it may be: where it does not matter what is in Graft's own, which takes a tenth of a second to read."""
 SOURCE = ("--backbone", "small_resnet", "--source")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from components import jsonfile, paths
 from components.data import prepared
+from promotion_support import PROMOTE
 
 COLOURS = {"cat": (200, 30, 30), "dog": (30, 200, 30), "owl": (30, 30, 200)}
 
@@ -35,6 +36,7 @@ def set_params(**changes) -> None:
         "backbone": {"name": "resnet18", "weights": "IMAGENET1K_V1"},
         "compare": ["fine_tune"],
         "students": [],
+        "promote": PROMOTE,
         "strategies": {"fine_tune": {}},
     }
     Path("params.yaml").write_text(yaml.safe_dump({**content, **changes}))

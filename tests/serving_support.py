@@ -41,9 +41,11 @@ class Running(NamedTuple):
 
 
 @contextlib.contextmanager
-def running(predictor, limits: Limits = LIMITS, capacity: int = 64, drain_s: float = 0.0) -> Iterator[Running]:
+def running(
+    predictor, limits: Limits = LIMITS, capacity: int = 64, drain_s: float = 0.0, observer=None
+) -> Iterator[Running]:
     """The server in a thread of this process."""
-    service = Service(predictor, limits, max_batch=4, max_delay_s=0.005, capacity=capacity)
+    service = Service(predictor, limits, max_batch=4, max_delay_s=0.005, capacity=capacity, observer=observer)
     started = threading.Event()
     with server.listen("127.0.0.1", 0) as listener:
         service.warm_up()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from promotion_support import PROMOTE
+
 STRATEGIES = {
     "linear_probe": {"l2": [0.01, 1.0]},
     "gentle": {"strategy": "fine_tune", "body_lr_factor": 0.5, "recipe": {"steps": 6}},
@@ -23,6 +25,7 @@ def write_params(folder: Path, **changes) -> None:
         "compute": {"device": "cpu", "precision": "fp32", "threads": 1},
         "evaluate": {"resamples": 100},
         "students": [],
+        "promote": PROMOTE,
         "strategies": STRATEGIES,
     }
     content |= changes

@@ -24,6 +24,7 @@ from components.reporting import backbones_page
 from components.stages import ranking, ranking_features
 from components.types import TASK, LabelSpace, Preprocess
 from graft.cli import app
+from promotion_support import PROMOTE
 
 CLASSES = ("dark", "light", "middle")
 SIZE = 16
@@ -59,6 +60,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "evaluate": {"resamples": 100},
                 "compare": ["linear_probe"],
                 "students": [],
+                "promote": PROMOTE,
                 "strategies": {"linear_probe": {}},
             }
         )

@@ -12,6 +12,7 @@ import pytest
 from components import params
 from components.errors import ParamsError
 from components.strategies import catalogue
+from promotion_support import PROMOTE
 
 ROOT = Path(__file__).resolve().parents[1]
 GOOD = {
@@ -19,8 +20,9 @@ GOOD = {
     "compare": ["fine_tune", "dan"],
     "students": [],
     "strategies": {"fine_tune": {"body_lr_factor": 0.5, "recipe": {"steps": 7}}, "dan": {}},
+    "promote": PROMOTE,
 }
-ALONE = {"compare": ["fine_tune"], "students": [], "strategies": {"fine_tune": {}}}
+ALONE = {"compare": ["fine_tune"], "students": [], "strategies": {"fine_tune": {}}, "promote": PROMOTE}
 
 
 def _with(path: str, value: object) -> dict:
@@ -55,6 +57,31 @@ def test_defaults_fill_what_is_left_out():
     assert loaded.train.seeds == (0, 1, 2)
     assert loaded.evaluate.confidence == 0.95
     assert loaded.data.target.folder == "images"
+
+
+@pytest.mark.parametrize("key", [key for key in PROMOTE if key != "approval_timeout_h"])
+def test_a_threshold_of_the_promotion_that_is_missing_is_an_error(key: str):
+    raw = copy.deepcopy(GOOD)
+    del raw["promote"][key]
+    assert _refusal(raw) == f"promote.{key} is missing"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("promote.aim", "bettr", "promote.aim is 'bettr'; choose from: 'better', 'as_good'"),
+        ("promote.margin", -0.1, "promote: margin is -0.1, but must lie in [0, 1]"),
+        ("promote.max_latency_ratio", 0.5, "promote: max_latency_ratio is 0.5, but must be at least 1"),
+        ("promote.approval_timeout_h", 0, "promote: approval_timeout_h is 0.0, but must be positive"),
+        ("promote.max_clas_loss", 0.1, "promote.max_clas_loss is not a parameter; did you mean 'max_class_loss'?"),
+        ("monitor.windows", [5], "monitor: windows must be numbers of images, at least 20"),
+        ("monitor.alpha", 1.0, "monitor: alpha is 1.0, but must lie between 0 and 1"),
+        ("adapt.images", 3, "adapt: images is 3, but must be at least 50"),
+        ("run.timeout_h", 0, "run: timeout_h is 0.0, but must be positive"),
+    ],
+)
+def test_what_keeps_a_pipeline_running_is_checked_when_it_is_loaded(path: str, value: object, said: str):
+    assert _refusal(_with(path, value)).startswith(said)
 
 
 def test_an_entry_s_recipe_lies_over_the_one_of_train():
@@ -266,6 +293,7 @@ def test_a_strategy_that_needs_the_source_is_refused_without_one(name):
         "students": [],
         "strategies": {name: {}},
         "backbone": {"name": "resnet18", "weights": "IMAGENET1K_V1"},
+        "promote": PROMOTE,
     }
     message = _refusal(raw)
     assert message.startswith(f"strategies.{name} needs source")

@@ -127,13 +127,13 @@ def weights_digest(network: nn.Module) -> str:
 
 
 def layout(data: Prepared, views: int) -> Layout:
-    """Whose features are worth computing: every image of the target, and of the source those that answers are compared
-    on. Further views are of the training images with a label."""
-    source = data.domains.get("source")
+    """Whose features are worth computing: every image of the target, every recent one, and of the source those that
+    answers are compared on. Further views are of the training images with a label."""
+    source, own = data.domains.get("source"), [data.target, *([] if data.recent is None else [data.recent])]
     held_out = [] if source is None else [source.sha256[row] for row in source.rows("val", labelled=True)]
-    target = data.target
-    varied = [target.sha256[row] for row in _labelled(target)] if views > 1 else []
-    return Layout(tuple(dict.fromkeys([*target.sha256, *held_out])), tuple(dict.fromkeys(varied)), views)
+    images = [name for domain in own for name in domain.sha256]
+    varied = [domain.sha256[row] for domain in own for row in _labelled(domain)] if views > 1 else []
+    return Layout(tuple(dict.fromkeys([*images, *held_out])), tuple(dict.fromkeys(varied)), views)
 
 
 def _labelled(domain: Domain) -> np.ndarray:

@@ -7,6 +7,10 @@
     data/prepared/problems.json      what was found wrong, and what was done about it
     data/prepared/decoder.json       what made the pixels: for those that want to use them again
 
+The domains: "target", the images that the model is for, "source", labelled ones of another kind, and "recent", which
+come in now: their labels are mostly empty, and their parts are train and val. A domain that params.yaml does not have
+is not there.
+
 The images of a domain are ordered by sha256: however they are laid out, they are the same bytes. A training label that
 strategies may not see is not in the manifest at all: an empty field cannot be cheated with.
 """
@@ -28,6 +32,7 @@ from components.types import LabelSpace
 COLUMNS = ("path", "domain", "split", "sha256", "width", "height")
 MANIFEST = "manifest.csv"
 DECODER = "decoder.json"
+RECENT = "recent"
 HIDDEN = -1
 """Stands for a label that is not given."""
 
@@ -65,6 +70,11 @@ class Prepared:
     @property
     def target(self) -> Domain:
         return self.domains["target"]
+
+    @property
+    def recent(self) -> Domain | None:
+        """None where no recent images were asked for."""
+        return self.domains.get(RECENT)
 
 
 def write(

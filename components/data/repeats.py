@@ -1,6 +1,7 @@
 """The same image twice: which copy is used, and what is said about the other.
 
-Exact copies are known by their digests, within a domain and across both; near duplicates by `near_duplicates`.
+Exact copies are known by their digests, within a domain and across all; near duplicates by `near_duplicates`. Recent
+images always give way: which of the others are used, and for what, must not depend on what comes in.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from components.data import near_duplicates
 from components.data.decoding import Decoded
 from components.data.listing.listed import Listed
+from components.data.prepared import RECENT
 
 KEPT_FIRST = ("test", "val", "train")
 """Of two images that are the same, the one whose part stands first is kept."""
@@ -83,25 +85,39 @@ def _said(image: Image) -> tuple[str, dict[str, str]]:
 
 
 def find(images: Sequence[Image], thumbnails: np.ndarray, similarity: float, *, dropping: bool) -> list[Repeat]:
-    """Exact copies in both domains, and images of val and train that are nearly the same as one of a part held out from
-    theirs: of `similarity` or more. `thumbnails` [K, 16, 16, 3] are those of all images.
+    """Exact copies in several domains, and images of val and train that are nearly the same as one of a part held out
+    from theirs: of `similarity` or more; of recent ones that are held out, also those that are nearly the same as what
+    is trained on elsewhere. `thumbnails` [K, 16, 16, 3] are those of all images.
 
     An image is `other` at most once, for what weighs most: a copy, then its likeness to test, then to val. `dropping`:
     nothing is compared with an image that goes.
     """
     found: dict[int, Repeat] = {}
     first: dict[str, int] = {}
-    for index in sorted(range(len(images)), key=lambda i: KEPT_FIRST.index(images[i].part)):  # stable: target first
+    recent = [image.domain == RECENT for image in images]
+    order = sorted(range(len(images)), key=lambda i: (recent[i], KEPT_FIRST.index(images[i].part)))
+    for index in order:  # the sort is stable: target first
         kept = first.setdefault(images[index].sha256, index)
         if kept != index:
             found[index] = Repeat(kept, index, 1.0)
     numbers = np.array([image.thumbnail for image in images], dtype=np.int64)
-    for held_out, below in (("test", ("val", "train")), ("val", ("train",))):
-        references = [i for i, image in enumerate(images) if image.part == held_out and not (dropping and i in found)]
-        others = [i for i, image in enumerate(images) if image.part in below and i not in found]
+
+    def compare(references: Sequence[int], others: Sequence[int]) -> None:
+        references = [i for i in references if not (dropping and i in found)]
+        others = [i for i in others if i not in found]
         nearest, alike = near_duplicates.closest(thumbnails, numbers[others], numbers[references], similarity)
         for at in np.flatnonzero(nearest >= 0):
             found[others[at]] = Repeat(references[nearest[at]], others[at], float(alike[at]))
+
+    def of(parts: Sequence[str], *, come_in: bool) -> list[int]:
+        return [i for i, image in enumerate(images) if image.part in parts and recent[i] == come_in]
+
+    for held_out, below in (("test", ("val", "train")), ("val", ("train",))):
+        compare(of([held_out], come_in=False), of(below, come_in=False))
+    if any(recent):
+        compare(of(["test", "val"], come_in=False), of(["val", "train"], come_in=True))
+        compare(of(["train"], come_in=False), of(["val"], come_in=True))
+        compare(of(["val"], come_in=True), of(["train"], come_in=True))
     return [found[index] for index in sorted(found)]
 
 

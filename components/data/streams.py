@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -21,13 +21,20 @@ from components.data.augmentation.geometry import random_part
 from components.data.augmentation.mixing import MIXES
 from components.data.augmentation.policies import AUGMENTATIONS, OF_PARTS
 from components.data.features import Features, weights_digest
-from components.data.prepared import Domain, Prepared
+from components.data.joined import Joined, joined
+from components.data.order import Order, seed_of
+from components.data.prepared import HIDDEN, RECENT, Domain, Prepared
 from components.errors import DataError
 from components.types import Episode, Labelled, LabelSpace, Pairs, Preprocess, Sampling, Unlabelled
 
 STREAMS = ("target", "source", "unlabelled", "episodes", "pairs")
 """target: labelled target training images; source: labelled source images; unlabelled: all target training images;
-episodes, pairs: of labelled training images of one domain, as the strategy's `sampling` says."""
+episodes, pairs: of labelled training images of one domain, as the strategy's `sampling` says.
+
+Where there are recent images, these are what is adapted to. unlabelled: all recent training images; source: labelled
+images of the source and of the target, which both are of another kind now; target: labelled images of the target and,
+as far as somebody has labelled them, recent ones. A batch of images of two domains has as many of the one as of the
+other."""
 LABELLED = ("target", "source")
 DRAWN = ("episodes", "pairs")
 
@@ -123,12 +130,8 @@ class Streams:
             return self._drawn(stream, step)
         domain, rows = self._rows(stream)
         positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        if self._balanced and stream in LABELLED:
-            order = self._class_by_class(stream, positions)
-        else:
-            order = [self._permutation(f"{stream}-order", p // len(rows), len(rows))[p % len(rows)] for p in positions]
-        generator = torch.Generator().manual_seed(self._mix(stream, step))
-        batch = self._load(stream, domain, rows[np.array(order)], generator)
+        generator = torch.Generator().manual_seed(seed_of(self._seed, stream, step))
+        batch = self._load(stream, domain, rows[self._order(stream).at(positions)], generator)
         return self._mixed(batch, generator) if isinstance(batch, Labelled) else batch
 
     def batches(self, stream: str) -> Iterator[Labelled | Unlabelled]:
@@ -138,20 +141,21 @@ class Streams:
             yield self._load(stream, domain, rows[start : start + self.batch_size], None)
 
     def split(self, name: str, domain: str = "target") -> Iterator[Labelled]:
-        """One pass over a domain's labelled images of "val" or "test"."""
-        return self._pass(self._prepared.domains[domain], name)
+        """One pass over a domain's labelled images of "val" or "test"; of recent ones, over all: their label may be
+        hidden."""
+        return self._pass(*self._held_out(name, domain))
 
     def features(
         self, backbone: nn.Module, name: str, views: int = 1, domain: str = "target"
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What the backbone, in eval mode, gives for a stream or for a domain's labelled images of "val" or "test":
-        float [views * n, D], and labels by task, [views * n], each in the order of `batches` or `split`.
+        """What the backbone, in eval mode, gives for a stream or for what `split` gives of a domain: float
+        [views * n, D], and labels by task, [views * n], each in the order of `batches` or `split`.
 
         Of `views` the first is the images as they are, all of them; in each further one every image is changed at
         random, the same in every call. They are taken from the features that were computed before if these are such a
         backbone's, weight by weight; else they are computed here.
         """
-        images, rows = self._rows(name) if name in STREAMS else self._labelled_rows(name, domain)
+        images, rows = self._rows(name) if name in STREAMS else self._held_out(name, domain)
         labels = {task: torch.from_numpy(values[rows]).to(self._device) for task, values in images.labels.items()}
         found = None
         if self._features is not None and self._features.fits(weights_digest(backbone), self._preprocess):
@@ -160,7 +164,7 @@ class Streams:
         return known.to(self._device), {task: values.repeat(views) for task, values in labels.items()}
 
     @torch.no_grad()
-    def _answers(self, backbone: nn.Module, domain: Domain, rows: np.ndarray, views: int) -> Tensor:
+    def _answers(self, backbone: nn.Module, domain: Domain | Joined, rows: np.ndarray, views: int) -> Tensor:
         augment = (self._features.key.augment if self._features is not None else None) or self._augment
         parts = []
         with in_eval_mode(backbone):
@@ -175,9 +179,9 @@ class Streams:
                     parts.append(backbone(normalise(image, self._preprocess)).float())
         return torch.cat(parts)
 
-    def _labelled_rows(self, name: str, domain: str) -> tuple[Domain, np.ndarray]:
+    def _held_out(self, name: str, domain: str) -> tuple[Domain, np.ndarray]:
         images = self._prepared.domains[domain]
-        return images, images.rows(name, labelled=True)
+        return images, images.rows(name, labelled=None if domain == RECENT else True)
 
     def class_counts(self, stream: str) -> dict[str, np.ndarray]:
         """How many of a stream's images are of each class: task -> [C]."""
@@ -186,16 +190,15 @@ class Streams:
         sizes = self.label_space.sizes()
         return {task: np.bincount(values[values >= 0], minlength=sizes[task]) for task, values in own.items()}
 
-    def _pass(self, domain: Domain, name: str) -> Iterator[Labelled]:
-        rows = domain.rows(name, labelled=True)
+    def _pass(self, domain: Domain | Joined, rows: np.ndarray) -> Iterator[Labelled]:
         for start in range(0, len(rows), self.batch_size):
             yield self._labelled(domain, rows[start : start + self.batch_size], None)
 
     def _drawn(self, stream: str, step: int) -> Episode | Pairs:
         domain, rows = self._rows(self._sampling.domain)
         images = self._by_class(self._sampling.domain)
-        rng = np.random.default_rng(self._mix(stream, step))
-        generator = torch.Generator().manual_seed(self._mix(f"{stream}-augment", step))
+        rng = np.random.default_rng(seed_of(self._seed, stream, step))
+        generator = torch.Generator().manual_seed(seed_of(self._seed, f"{stream}-augment", step))
         if stream == "pairs":
             left, right, same = sampling.pairs(images, self.batch_size, rng)
             sides = [self._image(domain, rows[side], generator) for side in (left, right)]
@@ -203,7 +206,7 @@ class Streams:
         support, query = sampling.episode(images, self._sampling, rng)
         return Episode(*(self._own_classes(domain, rows[part], generator) for part in (support, query)))
 
-    def _own_classes(self, domain: Domain, rows: np.ndarray, generator: torch.Generator) -> Labelled:
+    def _own_classes(self, domain: Domain | Joined, rows: np.ndarray, generator: torch.Generator) -> Labelled:
         """rows [n_way, n] -> their images, labelled by their place in the episode."""
         labels = torch.arange(rows.shape[0], device=self._device).repeat_interleave(rows.shape[1])
         return Labelled(self._image(domain, rows.reshape(-1), generator), {self._task: labels})
@@ -214,35 +217,41 @@ class Streams:
         return sampling.by_class(domain.labels[self._task][rows])
 
     @cache  # noqa: B019 - a Streams lives as long as its training, and there are three streams
-    def _rows(self, stream: str) -> tuple[Domain, np.ndarray]:
+    def _rows(self, stream: str) -> tuple[Domain | Joined, np.ndarray]:
         if stream not in STREAMS:
             raise DataError(f"there is no stream {stream!r}; choose from: {', '.join(STREAMS)}")
-        domain = self._prepared.domains.get("source" if stream == "source" else "target")
-        if domain is None:
+        parts = [(domain, self._training(stream, domain)) for domain in self._domains(stream)]
+        if not parts:
             raise DataError(f"the stream {stream!r} needs source images, but data.source is not set")
-        rows = domain.rows("train", labelled=None if stream == "unlabelled" else True)
-        if not len(rows):
+        parts = [(domain, rows) for domain, rows in parts if len(rows)]
+        if not parts:
             raise DataError(f"the stream {stream!r} is empty: no training image fits it")
-        return domain, rows
+        if len(parts) == 1:
+            return parts[0]
+        return joined(parts), np.arange(sum(len(rows) for _, rows in parts))
 
-    def _mix(self, stream: str, number: int) -> int:
-        return zlib.crc32(f"{self._seed}/{stream}/{number}".encode())
+    def _domains(self, stream: str) -> list[Domain]:
+        """Whose training images a stream has."""
+        data, recent = self._prepared, self._prepared.recent
+        source = [data.domains["source"]] if "source" in data.domains else []
+        if recent is None:
+            return source if stream == "source" else [data.target]
+        return {"source": [*source, data.target], "target": [data.target, recent], "unlabelled": [recent]}[stream]
 
-    @lru_cache(maxsize=32)  # noqa: B019 - as above
-    def _permutation(self, name: str, epoch: int, count: int) -> np.ndarray:
-        return np.random.default_rng(self._mix(name, epoch)).permutation(count)
+    def _training(self, stream: str, domain: Domain) -> np.ndarray:
+        rows = domain.rows("train", labelled=None if stream == "unlabelled" else True)
+        if stream == "target" and domain is self._prepared.recent:
+            # Whoever learns the target's further tasks reads this stream, too, and needs an answer to each of them.
+            asked = [task for task, answers in self._prepared.target.labels.items() if (answers != HIDDEN).any()]
+            rows = rows[np.all([domain.labels[task][rows] != HIDDEN for task in asked], axis=0)]
+        return rows
 
-    def _class_by_class(self, stream: str, positions: np.ndarray) -> list[int]:
-        """Each class once, in random order, then each once more, and so on; the images of a class, too, are all shown
-        once before the first is shown again."""
-        images = self._by_class(stream)
-        order = []
-        for turn, place in zip(*np.divmod(positions, len(images.counts)), strict=True):
-            number = self._permutation(f"{stream}-classes", int(turn), len(images.counts))[place]
-            count = int(images.counts[number])
-            own = self._permutation(f"{stream}-class-{number}", int(turn) // count, count)[turn % count]
-            order.append(images.order[images.starts[number] + own])
-        return order
+    @cache  # noqa: B019 - as above
+    def _order(self, stream: str) -> Order:
+        images, rows = self._rows(stream)
+        sizes = images.sizes if isinstance(images, Joined) else [len(rows)]
+        balanced = self._balanced and stream in LABELLED
+        return Order(stream, sizes, self._seed, images.labels[self._task][rows] if balanced else None)
 
     def _mixed(self, batch: Labelled, generator: torch.Generator) -> Labelled:
         if self._mixing is None:
@@ -256,17 +265,17 @@ class Streams:
         return Labelled(*self._mixing(batch.image, shares, generator))
 
     def _load(
-        self, stream: str, domain: Domain, rows: np.ndarray, generator: torch.Generator | None
+        self, stream: str, domain: Domain | Joined, rows: np.ndarray, generator: torch.Generator | None
     ) -> Labelled | Unlabelled:
         if stream == "unlabelled":
             return Unlabelled(self._image(domain, rows, generator))
         return self._labelled(domain, rows, generator)
 
-    def _labelled(self, domain: Domain, rows: np.ndarray, generator: torch.Generator | None) -> Labelled:
+    def _labelled(self, domain: Domain | Joined, rows: np.ndarray, generator: torch.Generator | None) -> Labelled:
         labels = {task: torch.from_numpy(values[rows]).to(self._device) for task, values in domain.labels.items()}
         return Labelled(self._image(domain, rows, generator), labels)
 
-    def _image(self, domain: Domain, rows: np.ndarray, generator: torch.Generator | None) -> Tensor:
+    def _image(self, domain: Domain | Joined, rows: np.ndarray, generator: torch.Generator | None) -> Tensor:
         pixels = torch.from_numpy(domain.pixels[rows]).to(self._device)  # uint8 travels: a quarter of the bytes
         if generator is None:
             image = crop(pixels, self._preprocess)

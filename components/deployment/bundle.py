@@ -8,11 +8,11 @@ model.fp32.onnx.data     the weights of a model over 2 GB, which no .onnx file c
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from components import jsonfile, lineage
-from components.errors import DataError, choices
+from components.errors import DataError
 from components.paths import external
 
 FILE = "bundle.json"
@@ -50,7 +50,7 @@ def read(folder: Path) -> dict:
     """The facts of a bundle. Raises DataError when a model file is missing or is not the one that was admitted."""
     facts = jsonfile.read(folder / FILE)
     try:
-        files = {folder / entry["file"]: entry["sha256"] for entry in _entries(facts["models"])}
+        files = {folder / entry["file"]: entry["sha256"] for entry in entries(facts["models"])}
         identity(facts)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder / FILE} does not describe a bundle ({type(error).__name__} {error})") from None
@@ -62,7 +62,7 @@ def read(folder: Path) -> dict:
     return facts
 
 
-def _entries(models: Mapping[str, dict]) -> list[dict]:
+def entries(models: Mapping[str, dict]) -> list[dict]:
     """What bundle.json says of every file: models, and the external weights of those that have any."""
     return [entry for model in models.values() for entry in (model, model.get("external")) if entry]
 
@@ -99,48 +99,3 @@ def _precisions(facts: dict) -> list[str]:
             if verdict["admitted"]
         }
     )
-
-
-def install(source: Path, destination: Path, keep: Collection[str] | None = None) -> None:
-    """Puts a verified copy of `source` in the place of `destination`, which until then stays whole.
-
-    `keep`: keys of the model files that the copy has, by default all of them. Two renames swap the folders; a kill
-    between them leaves the new one beside, and `recover` finishes the swap. Raises DataError when `source` is no sound
-    bundle or has no such model.
-    """
-    facts = read(source)
-    models = _kept(facts["models"], keep, source)
-    staged, old = _staged(destination), destination.with_name(f".{destination.name}.old")
-    shutil.rmtree(staged, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-    unfinished = destination.with_name(f".{destination.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    dropped = {entry["file"] for entry in _entries(facts["models"])} - {entry["file"] for entry in _entries(models)}
-    shutil.copytree(source, unfinished, ignore=shutil.ignore_patterns(*dropped))
-    if dropped:
-        jsonfile.write(unfinished / FILE, {**facts, "models": models})
-    read(unfinished)
-    unfinished.rename(staged)
-    if destination.exists():
-        destination.rename(old)
-    staged.rename(destination)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _kept(models: dict[str, dict], keep: Collection[str] | None, source: Path) -> dict[str, dict]:
-    for key in keep or ():
-        if key not in models:
-            raise DataError(f"{source} has no model {key!r}; {choices(key, models)}")
-    return {key: entry for key, entry in models.items() if keep is None or key in keep}
-
-
-def recover(destination: Path) -> None:
-    """Finishes an `install` that was killed between its renames. Otherwise does nothing."""
-    staged = _staged(destination)
-    if staged.exists() and not destination.exists():
-        staged.rename(destination)
-
-
-def _staged(destination: Path) -> Path:
-    return destination.with_name(f".{destination.name}.new")

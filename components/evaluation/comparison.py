@@ -1,4 +1,5 @@
-"""Several strategies' answers to the same images, compared: validation chooses, test reports."""
+"""Several strategies' answers to the same images, compared: validation chooses, test reports. Where there are recent
+images of another kind, agreement on these chooses."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.evaluation import scores
+from components.evaluation.agreement import Judgement
 from components.evaluation.bootstrap import Draws, accuracy_and_macro_f1
 from components.evaluation.predictions import Answers, Entry
 from components.evaluation.significance import holm, letters, mcnemar
@@ -21,13 +23,15 @@ SOURCE_ONLY = "source_only"
 
 @dataclass(frozen=True)
 class Comparison:
-    """`ranked`: names, best first by validation; `scores`: name -> split -> score; `pairs`: every pair's difference on
-    the test images, the better ranked first; `letters`: name -> what it shares with those it cannot be told from."""
+    """`ranked`: names, best first by validation, or by `recent` where there is such a judgement; `scores`: name ->
+    split -> score; `pairs`: every pair's difference on the test images, the better ranked first; `letters`: name ->
+    what it shares with those it cannot be told from."""
 
     ranked: list[str]
     scores: dict[str, dict[str, dict]]
     pairs: list[dict]
     letters: dict[str, str]
+    recent: Judgement | None = None
 
     def pair(self, name: str, other: str) -> dict:
         """The lead of one over the other, whichever is ranked better."""
@@ -47,8 +51,9 @@ def compare(
     temperatures: Mapping[str, Sequence[float]],
     params: EvaluateParams,
     seed: int,
+    recent: Judgement | None = None,
 ) -> Comparison:
-    """`temperatures`: of each entry's seeds."""
+    """`temperatures`: of each entry's seeds; `recent`: of the entries on images that the test images are not like."""
     names = list(entries)
     found: dict[str, dict[str, dict]] = {name: {} for name in names}
     accuracy: dict[str, Draws] = {}
@@ -65,11 +70,14 @@ def compare(
                 (float(f1_low[index]), float(f1_high[index])),
                 params.confidence,
             )
-    ranked = sorted(names, key=lambda name: _rank(found[name]["val"], params.select_by, name))
+    ranked = sorted(
+        names,
+        key=lambda name: (recent.rank(name) if recent else (), _rank(found[name]["val"], params.select_by, name)),
+    )
     pairs = _pairs(ranked, entries, _reordered(accuracy["test"], [names.index(name) for name in ranked]), params)
     positions = {name: index for index, name in enumerate(ranked)}
     different = [(positions[pair["strategy"]], positions[pair["over"]]) for pair in pairs if pair["real"]]
-    return Comparison(ranked, found, pairs, dict(zip(ranked, letters(len(ranked), different), strict=True)))
+    return Comparison(ranked, found, pairs, dict(zip(ranked, letters(len(ranked), different), strict=True)), recent)
 
 
 def reverse(pair: dict) -> dict:

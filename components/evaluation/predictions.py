@@ -13,13 +13,15 @@ from components import jsonfile, tensorfile
 from components.errors import DataError, GraftError
 from components.types import TASK
 
-SPLITS = ("val", "test", "source")
-"""Parts of the data that are answered; `source`: the held-out images of the source, where there is one."""
+SPLITS = ("val", "test", "source", "recent")
+"""Parts of the data that are answered; `source` and `recent`: the held-out images of these domains, where they are."""
+OPTIONAL = ("source", "recent")
 
 
 @dataclass(frozen=True)
 class Answers:
-    """One strategy's answers to one split: logits [S, N, C] over S seeds, and the labels [N]."""
+    """One strategy's answers to one split: logits [S, N, C] over S seeds, and the labels [N], which only recent images
+    may lack."""
 
     logits: np.ndarray
     labels: np.ndarray
@@ -92,7 +94,7 @@ def _entry(folder: Path, name: str, facts: dict) -> Entry:
         for split in SPLITS:
             logits, labels = (arrays.get(f"{split}/{task}/{part}") for part in ("logits", "labels"))
             if logits is None or labels is None:
-                if split == "source":
+                if split in OPTIONAL:
                     continue
                 raise DataError(f"{path} has no answers for {split}/{task}: train {name} again")
             if not np.isfinite(logits).all():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from components.evaluation.agreement import Judgement
 from components.evaluation.comparison import BASELINE, Comparison
 
 NAMED = 3
@@ -15,8 +16,9 @@ def verdict(comparison: Comparison, seeds: int, transfer: Mapping) -> str:
     chosen = comparison.ranked[0]
     test = comparison.scores[chosen]["test"]
     trained = f"mean of {seeds} seeds" if seeds > 1 else "one seed, so how much trainings differ is unknown"
+    where = "the validation images" if comparison.recent is None else _recent(chosen, comparison.recent)
     first = (
-        f"{chosen} was chosen on the validation images and answers {test['accuracy']:.1%} of the test images correctly "
+        f"{chosen} was chosen on {where} and answers {test['accuracy']:.1%} of the test images correctly "
         f"({test['low']:.1%} to {test['high']:.1%}, {trained})"
     )
     # The comparison with the baseline was planned, and the second sentence is about it: it needs no correction.
@@ -26,8 +28,12 @@ def verdict(comparison: Comparison, seeds: int, transfer: Mapping) -> str:
         first += f", but cannot be told apart from {_listed(tied)}"
     ahead = [name for name in comparison.ranked[1:] if _is_ahead(comparison.pair(name, chosen))]
     if ahead:
-        first += f"; {_listed(ahead)}, which validation ranked lower, did better on the test images"
-    return f"{first}. {transfer['sentence']}"
+        ranking = "validation" if comparison.recent is None else "agreement on the recent ones"
+        first += f"; {_listed(ahead)}, which {ranking} ranked lower, did better on the test images"
+    if comparison.recent is None:
+        return f"{first}. {transfer['sentence']}"
+    known = [] if transfer["finding"] == "unknown" else [transfer["sentence"]]
+    return " ".join([f"{first}.", *_warnings(comparison.recent), *known])
 
 
 def transfer(comparison: Comparison, kinds: Mapping[str, str], failed: Mapping[str, str], confidence: float) -> dict:
@@ -57,22 +63,45 @@ def transfer(comparison: Comparison, kinds: Mapping[str, str], failed: Mapping[s
     pair = comparison.pair(best, baseline)
     clear = pair["p"] < 1 - confidence
     finding = "helps" if clear and pair["low"] > 0 else "harms" if clear and pair["high"] < 0 else "no evidence"
+    ranking = "validation" if comparison.recent is None else "agreement"
     return {
         "finding": finding,
-        "sentence": _sentence(finding, pair, best == chosen),
+        "sentence": _sentence(finding, pair, "" if best == chosen else ranking),
         "strategy": best,
         "over": baseline,
         **{key: pair[key] for key in ("difference", "low", "high", "p")},
     }
 
 
+def _recent(chosen: str, recent: Judgement) -> str:
+    """The images that chose, and what they say of the chosen one."""
+    standing, few = recent.standings[chosen], recent.labelled < recent.images
+    labelled = f"{recent.labelled or 'none'} of them labelled" if few else "all labelled"
+    does = "decides as the other strategies do on" if few else "is right on"
+    value, low, high = standing.agreement
+    return f"{recent.images} recent images, {labelled}, where it {does} {value:.1%} ({low:.1%} to {high:.1%}),"
+
+
+def _warnings(recent: Judgement) -> list[str]:
+    """What agreement cannot be trusted with."""
+    if recent.all_collapsed:
+        return [
+            "Beware: every strategy answers few of the classes only, so either all of them fail on the recent images, "
+            "or these are of few classes; label some to know."
+        ]
+    if recent.collapsed:
+        return [f"Shut out, for answering few of the classes only: {_listed(recent.collapsed)}."]
+    return []
+
+
 def _is_ahead(pair: Mapping) -> bool:
     return pair["real"] and pair["difference"] > 0
 
 
-def _sentence(finding: str, pair: Mapping, is_chosen: bool) -> str:
+def _sentence(finding: str, pair: Mapping, ranking: str) -> str:
+    """`ranking`: by what the best transfer is the best, where it is not the chosen one."""
     points = f"{_signed(pair['difference'])} points ({_signed(pair['low'])} to {_signed(pair['high'])})"
-    best = pair["strategy"] if is_chosen else f"{pair['strategy']}, the best transfer by validation,"
+    best = f"{pair['strategy']}, the best transfer by {ranking}," if ranking else pair["strategy"]
     where = f"the difference to training from scratch is {points} on the same test images"
     if finding == "helps":
         return f"Transfer helps: {best} beats training from scratch by {points} on the same test images."

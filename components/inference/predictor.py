@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,9 @@ from components.inference.model import IMAGE, Model
 from components.inference.selection import Selection, select
 from components.runtimes.options import Options
 from components.types import TASK, Preprocess
+
+if TYPE_CHECKING:
+    from components.inference.observer import Observer
 
 __all__ = ["Failure", "Prediction", "Predictor", "Source"]
 
@@ -38,6 +42,13 @@ METADATA = "graft"
 _loading = threading.Lock()
 """Of images that Pillow has opened but not loaded: its file object is not for two threads, and the same image may come
 twice."""
+
+
+class Item(NamedTuple):
+    """An image that is decoded: uint8 [S, S, 3], and the content of its file where somebody wants it."""
+
+    pixels: np.ndarray
+    content: bytes | None
 
 
 class Predictor:
@@ -108,22 +119,7 @@ class Predictor:
 
         Raises DataError when there is no image, or none that can be used.
         """
-        side, interpolation = self.preprocess.resize, self.preprocess.interpolation
-        if isinstance(source, Path | str):
-            origin, content = images.printable(source), images.file_content(Path(source))
-        elif isinstance(source, bytes):
-            origin, content = "the image", source
-        else:
-            return images.fit(self._image(source), resize=side, size=side, interpolation=interpolation)
-        found, _ = images.pixels(
-            content,
-            resize=side,
-            size=side,
-            interpolation=interpolation,
-            origin=origin,
-            max_pixels=self.max_pixels,
-        )
-        return found
+        return self._item(source, keep_content=False).pixels
 
     def run(self, batch: np.ndarray, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """uint8 [B, H, W, 3] -> the outputs asked for, or all of the model's, by name, float [B, C].
@@ -136,23 +132,29 @@ class Predictor:
         """Name of the output that holds a task's "logits" or "probabilities"."""
         return f"{kind}_{task}" if len(self.classes) > 1 else kind
 
-    def predict(self, sources: Iterable[Source], batch_size: int | None = None) -> Iterator[Prediction | Failure]:
+    def predict(
+        self, sources: Iterable[Source], batch_size: int | None = None, observer: Observer | None = None
+    ) -> Iterator[Prediction | Failure]:
         """One prediction for each image, in order, as soon as its batch is done; in the place of an image that cannot
         be used, a failure that says why.
 
         `sources` may be endless: no more than two batches are taken ahead, and decoded while the model computes. An
-        array or a PIL image must not change before its answer has come.
+        array or a PIL image must not change before its answer has come. `observer`: is told of every batch, and wants a
+        model that has features.
         """
         outputs = {task: self.output("probabilities", task) for task in self.classes}
-        for batch in self._decoded(sources, batch_size):
-            found = [pixels for pixels in batch if not isinstance(pixels, Failure)]
+        names = [*outputs.values(), *([FEATURES] if observer else [])]
+        for batch in self._decoded(sources, batch_size, keep_content=observer is not None and observer.keeps_images):
+            found = [item for item in batch if not isinstance(item, Failure)]
             answered: Iterator[Prediction] = iter(())
             if found:
-                answers = self.run(np.stack(found), list(outputs.values()))
+                answers = self.run(np.stack([item.pixels for item in found]), names)
                 chances = {task: answers[name] for task, name in outputs.items()}
+                if observer is not None:
+                    observer.add(answers[FEATURES], chances[self.task], [item.content for item in found])
                 answered = iter(predictions(self.classes, chances, self.task, self.abstain_below))
-            for pixels in batch:
-                yield pixels if isinstance(pixels, Failure) else next(answered)
+            for item in batch:
+                yield item if isinstance(item, Failure) else next(answered)
 
     def logits(self, sources: Iterable[Source], batch_size: int | None = None) -> dict[str, np.ndarray]:
         """Images -> task -> logits [N, C]. Raises DataError for the first image that cannot be used."""
@@ -163,11 +165,15 @@ class Predictor:
     def features(self, sources: Iterable[Source], batch_size: int | None = None) -> np.ndarray:
         """Images -> what the backbone makes of them, [N, D]. Raises DataError for the first image that cannot be used,
         and for a model that was exported without this output."""
+        self.require_features()
+        return self._outputs(sources, [FEATURES], batch_size)[FEATURES]
+
+    def require_features(self) -> None:
+        """Raises DataError for a model that was exported without this output."""
         if FEATURES not in self.model.session.outputs:
             raise DataError(
                 f"{self.model.selection.file} gives no features: it was exported with export.features false"
             )
-        return self._outputs(sources, [FEATURES], batch_size)[FEATURES]
 
     def with_support(self, support: Mapping[str, Iterable[Source]]) -> Predictor:
         """The same network answering among other classes, by a few images of each and without training: see
@@ -180,31 +186,51 @@ class Predictor:
         found: list[dict[str, np.ndarray]] = []
         for batch in self._decoded(sources, batch_size):
             usable = []
-            for pixels in batch:
-                if isinstance(pixels, Failure):
-                    raise DataError(pixels.reason)
-                usable.append(pixels)
+            for item in batch:
+                if isinstance(item, Failure):
+                    raise DataError(item.reason)
+                usable.append(item.pixels)
             found.append(self.run(np.stack(usable), names))
         if not found:
             raise DataError("there are no images to answer")
         return {name: np.concatenate([answer[name] for answer in found]) for name in names}
 
-    def _decoded(self, sources: Iterable[Source], batch_size: int | None) -> Iterator[list[np.ndarray | Failure]]:
-        """Batches of pixels [S, S, 3], decoded two batches ahead of the one that is asked for."""
+    def _decoded(
+        self, sources: Iterable[Source], batch_size: int | None, *, keep_content: bool = False
+    ) -> Iterator[list[Item | Failure]]:
+        """Decoded two batches ahead of the one that is asked for."""
         size = BATCH_SIZES[self.provider] if batch_size is None else batch_size
         if size < 1:
             raise ParamsError(f"batch_size is {size}, but must be at least 1")
         distance = 2 * max(size, self.decoders)
-        decoded = stream.ahead(self._pixels_or_failure, sources, threads=self.decoders, distance=distance)
-        return stream.batches(decoded, size)
+        work = partial(self._item_or_failure, keep_content=keep_content)
+        return stream.batches(stream.ahead(work, sources, threads=self.decoders, distance=distance), size)
 
-    def _pixels_or_failure(self, source: Source) -> np.ndarray | Failure:
+    def _item_or_failure(self, source: Source, *, keep_content: bool) -> Item | Failure:
         try:
-            return self.pixels(source)
+            return self._item(source, keep_content=keep_content)
         except DataError as error:
             return Failure(str(error))
         except MemoryError:
             return Failure("there is not enough memory to decode it")
+
+    def _item(self, source: Source, *, keep_content: bool) -> Item:
+        side, interpolation = self.preprocess.resize, self.preprocess.interpolation
+        if isinstance(source, Path | str):
+            origin, content = images.printable(source), images.file_content(Path(source))
+        elif isinstance(source, bytes):
+            origin, content = "the image", source
+        else:
+            return Item(images.fit(self._image(source), resize=side, size=side, interpolation=interpolation), None)
+        found, _ = images.pixels(
+            content,
+            resize=side,
+            size=side,
+            interpolation=interpolation,
+            origin=origin,
+            max_pixels=self.max_pixels,
+        )
+        return Item(found, content if keep_content else None)
 
     def _image(self, source: Image.Image | np.ndarray) -> Image.Image:
         if isinstance(source, np.ndarray):

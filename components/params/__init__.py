@@ -6,6 +6,7 @@ only to read the file.
 
 from components.params.checks import check
 from components.params.images import ColumnsParams, DataParams, ImagesParams, PrepareParams
+from components.params.operation import AdaptParams, MonitorParams, PromoteParams, RunParams
 from components.params.reading import load, parse
 from components.params.section import Section
 from components.params.sections import (
@@ -20,9 +21,7 @@ from components.params.sections import (
     ExportParams,
     Params,
     PretrainParams,
-    PromoteParams,
     Recipe,
-    RunParams,
     StrategyParams,
     TrainParams,
 )
@@ -31,6 +30,7 @@ from components.params.typed import FILE
 __all__ = [
     "FILE",
     "PRETRAINED",
+    "AdaptParams",
     "AuditParams",
     "BackboneParams",
     "BenchmarkParams",
@@ -42,6 +42,7 @@ __all__ = [
     "ExplainParams",
     "ExportParams",
     "ImagesParams",
+    "MonitorParams",
     "Params",
     "PrepareParams",
     "PretrainParams",

@@ -91,7 +91,9 @@ class ImagesParams(Section):
 @dataclass(frozen=True)
 class DataParams(Section):
     """`target`: the images the model is for; `source`: labelled images of another kind to transfer from; `unlabelled`:
-    further images of the target's kind that nobody has labelled.
+    further images of the target's kind that nobody has labelled; `recent`: images as they come in now, where they are
+    of another kind than the target's: what is adapted to them, labelled or not, while the target's own labelled images
+    remain what accuracy is measured on.
 
     `attributes`: a CSV file whose first column holds the class names, and whose others say something of each class;
     `tasks`: the columns of it that are further questions about every image, for multi-task strategies. All others are
@@ -101,6 +103,7 @@ class DataParams(Section):
     target: ImagesParams
     source: ImagesParams | None = None
     unlabelled: ImagesParams | None = None
+    recent: ImagesParams | None = None
     attributes: str | None = None
     tasks: tuple[str, ...] = ()
 
@@ -119,7 +122,8 @@ class DataParams(Section):
 @dataclass(frozen=True)
 class PrepareParams(Section):
     """`size`: side of the stored square image in pixels; `interpolation`: of the resizing to it; `val_fraction` and
-    `test_fraction` are of the target images, `source_val_fraction` of the source's; `labels_per_class`: target
+    `test_fraction` are of the target images, `source_val_fraction` of the source's, `recent_val_fraction` of the recent
+    ones'; `labels_per_class`: target
     training labels that strategies may see (none: all); `near_duplicates`: what becomes of a training image that is
     nearly the same as one that is held out: dropped, or kept and reported; `near_duplicate_similarity`: from what
     correlation of pixels on two images are nearly the same.
@@ -130,13 +134,14 @@ class PrepareParams(Section):
     val_fraction: float = 0.2
     test_fraction: float = 0.4
     source_val_fraction: float = 0.05
+    recent_val_fraction: float = 0.3
     labels_per_class: int | None = None
     near_duplicates: Literal["drop", "keep"] = "drop"
     near_duplicate_similarity: float = 0.993
 
     def __post_init__(self) -> None:
         require(self.size >= 8, f"size is {self.size}, but must be at least 8 pixels")
-        for name in ("val_fraction", "test_fraction", "source_val_fraction"):
+        for name in ("val_fraction", "test_fraction", "source_val_fraction", "recent_val_fraction"):
             require(0 < getattr(self, name) < 1, f"{name} is {getattr(self, name)}, but must lie between 0 and 1")
         kept = self.val_fraction + self.test_fraction
         require(kept < 1, f"val_fraction + test_fraction is {kept:g}, which leaves nothing to train on")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Augment = Literal["none", "shift", "light", "strong", "flip", "appearance", "trivial_augment", "rand_augment"]
+"""Policies of `components.data.augmentation`: how training images are changed at random."""
 
 
 @dataclass(frozen=True)

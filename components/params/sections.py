@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from components.errors import ParamsError, choices
 from components.params.images import DataParams, PrepareParams
-from components.params.section import Section, require
+from components.params.operation import AdaptParams, MonitorParams, PromoteParams, RunParams
+from components.params.section import Augment, Section, require
 
 PRETRAINED = "pretrained"
 """Name of what `pretrain` wrote among the models: a teacher with features, but no answers."""
@@ -49,7 +50,7 @@ class Recipe(Section):
     weight_decay: float = 5e-4
     warmup: float = 0.1
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    augment: Literal["none", "shift", "light", "strong", "flip", "trivial_augment", "rand_augment"] = "light"
+    augment: Augment = "light"
     mix: Literal["none", "mixup", "cutmix"] = "none"
     class_weights: Literal["none", "balanced"] = "none"
     sampler: Literal["shuffled", "balanced"] = "shuffled"
@@ -94,11 +95,12 @@ class EmbedParams(Section):
     where there are enough images to pay for the export and its answers are torch's to a relative 1e-5."""
 
     views: int = 1
-    augment: Literal["shift", "light", "strong", "flip", "trivial_augment", "rand_augment"] = "flip"
+    augment: Augment = "flip"
     engine: Literal["auto", "torch", "onnxruntime"] = "auto"
 
     def __post_init__(self) -> None:
         require(self.views >= 1, f"views is {self.views}, but must be at least 1")
+        require(self.augment != "none", "augment is 'none', but would make copies of the first view")
 
 
 @dataclass(frozen=True)
@@ -252,27 +254,6 @@ class BenchmarkParams(Section):
 
 
 @dataclass(frozen=True)
-class PromoteParams(Section):
-    """`registered_model`: its name in MLflow; `min_gain`: the challenger's lead in test accuracy over the champion
-    must have an interval that lies above this."""
-
-    registered_model: str = "graft"
-    min_gain: float = 0.0
-
-
-@dataclass(frozen=True)
-class RunParams(Section):
-    """`max_concurrent`: stages at once; `retries`: for a stage whose failure a second try may mend."""
-
-    max_concurrent: int = 2
-    retries: int = 1
-
-    def __post_init__(self) -> None:
-        require(self.max_concurrent >= 1, f"max_concurrent is {self.max_concurrent}, but must be at least 1")
-        require(self.retries >= 0, f"retries is {self.retries}, but must not be negative")
-
-
-@dataclass(frozen=True)
 class Params(Section):
     """The whole file. `strategies` says how each entry is trained; `compare` names those that compete, `students` those
     that compete and learn from the model of the entry that `teacher` names."""
@@ -281,6 +262,7 @@ class Params(Section):
     compare: tuple[str, ...]
     students: tuple[str, ...]
     strategies: dict[str, dict[str, Any]]
+    promote: PromoteParams
     teacher: str | None = None
     seed: int = 0
     prepare: PrepareParams = field(default_factory=PrepareParams)
@@ -294,8 +276,9 @@ class Params(Section):
     explain: ExplainParams = ExplainParams()
     export: ExportParams = ExportParams()
     benchmark: BenchmarkParams = BenchmarkParams()
-    promote: PromoteParams = PromoteParams()
-    run: RunParams = RunParams()
+    monitor: MonitorParams = field(default_factory=MonitorParams)
+    adapt: AdaptParams = field(default_factory=AdaptParams)
+    run: RunParams = field(default_factory=RunParams)
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, f"seed is {self.seed}, but must not be negative")

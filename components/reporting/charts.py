@@ -51,6 +51,7 @@ def lines(
     log_y: bool = False,
     percent: bool = False,
     x_percent: bool = False,
+    x_whole: bool = False,
     diagonal: bool = False,
     width: float = 640,
     height: float = 340,
@@ -60,7 +61,7 @@ def lines(
     A series has `name`, `x` and `y` (rising x), `low` and `high` (a band around it, or None) and `emphasis`; it may
     have `colour` (0, 1, …), which it shares with others of its kind: only the first of a colour gets into the legend;
     and `weights`, which its marks show as areas.
-    `percent`: y holds shares. `diagonal` draws y = x.
+    `percent`: y holds shares. `x_whole`: between whole numbers, x has no meaning. `diagonal` draws y = x.
     """
     colours = [entry.get("colour", index) for index, entry in enumerate(series)]
     swatches = {
@@ -76,10 +77,8 @@ def lines(
     y = scale(ys, bottom, top, log=log_y, bounds=(0, 1) if percent else None)
     left = 12 + max((len(y_text(tick)) for tick in y.ticks()), default=4) * 6.2
     x = scale(xs, left, width - 20, log=log_x, margin=0.02, bounds=(0, 1) if x_percent else None)
-    body = [
-        *keys,
-        *frame(x, y, x_label=x_label, y_label=y_label, x_text=per_cent if x_percent else number, y_text=y_text),
-    ]
+    x_text = per_cent if x_percent else _whole if x_whole else number
+    body = [*keys, *frame(x, y, x_label=x_label, y_label=y_label, x_text=x_text, y_text=y_text)]
     if diagonal:
         low, high = max(x.low, y.low), min(x.high, y.high)
         body.append(f'<path class="diagonal" d="M{n(x.at(low))} {n(y.at(low))}L{n(x.at(high))} {n(y.at(high))}"/>')
@@ -87,6 +86,10 @@ def lines(
     body += [_band(entry, x, y, colour) for colour, entry in order if entry.get("low") and entry.get("high")]
     body += [_line(entry, x, y, colour) for colour, entry in order]
     return svg(width, height, body, title=title, description=description, css="wide" if width > 400 else "")
+
+
+def _whole(value: float) -> str:
+    return number(value) if value == round(value) else ""
 
 
 def _band(entry: Mapping, x: Scale, y: Scale, colour: int) -> str:

@@ -13,6 +13,8 @@ LONG_NAME = 23  # characters: a longer name goes on in the next line of its cell
 WIDTH = 100  # columns
 HARM = "(harm)"
 COLUMNS = ("strategy", "needs", "val", "test", "interval", "tie", "ECE", "train")
+RECENT = "recent"
+"""Between needs and val, where there are recent images: agreement on them, which chooses then."""
 
 
 def rows(
@@ -25,6 +27,7 @@ def rows(
             "strategy": row["strategy"],
             "family": row["family"],
             "needs": row["needs"],
+            **({"recent": row["recent"]} if "recent" in row else {}),
             "val": row["val"],
             "test": row["test"],
             "letters": row["letters"],
@@ -44,12 +47,15 @@ def rows(
 
 def table(leaderboard: Sequence[Mapping], failed: Sequence[Mapping] = ()) -> Table:
     """At most 100 columns wide; what it leaves out is in the report. `failed`: the evaluation's list of that name."""
+    recent = any(RECENT in row for row in leaderboard)
+    columns = (*COLUMNS[:2], RECENT, *COLUMNS[2:]) if recent else COLUMNS
     cells = [_cells(row) for row in leaderboard]
-    widths = [max(map(len, column)) for column in zip(COLUMNS, *cells, strict=True)]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     widths[0] = min(widths[0], LONG_NAME)
-    widths[1] = min(widths[1], WIDTH - 1 - 3 * len(COLUMNS) - sum(widths) + widths[1])  # what the others leave
-    grid = Table(title="Leaderboard: validation chooses, test reports", title_justify="left")
-    for heading, width in zip(COLUMNS, widths, strict=True):
+    widths[1] = min(widths[1], WIDTH - 1 - 3 * len(columns) - sum(widths) + widths[1])  # what the others leave
+    choosing = "agreement on recent images" if recent else "validation"
+    grid = Table(title=f"Leaderboard: {choosing} chooses, test reports", title_justify="left")
+    for heading, width in zip(columns, widths, strict=True):
         if heading in ("strategy", "needs"):  # may be long: they fold, the numbers stay whole
             grid.add_column(heading, width=width, overflow="fold")
         else:
@@ -68,6 +74,7 @@ def _cells(row: Mapping) -> list[str]:
     return [
         row["strategy"] + f" {HARM}" * row["negative_transfer"],
         ", ".join(SHORT.get(need, need) for need in row["needs"]),
+        *([f"{row[RECENT]['agreement']:.1%}"] if RECENT in row else []),
         f"{val['accuracy']:.1%}",
         f"{test['accuracy']:.1%}",
         f"{100 * test['low']:.1f} - {100 * test['high']:.1f}",
@@ -83,7 +90,10 @@ def _notes(leaderboard: Sequence[Mapping], failed: Sequence[Mapping]) -> list[st
     ties = [row["strategy"] for row in leaderboard if row["tied_with_first"] and not row["chosen"]]
     harmed = [row["strategy"] for row in leaderboard if row["negative_transfer"]]
     single = [row["strategy"] for row in leaderboard if row["seeds"] == 1]
+    collapsed = [row["strategy"] for row in leaderboard if RECENT in row and row[RECENT]["collapsed"]]
     notes = []
+    if collapsed:
+        notes.append(f"answers few classes of the recent images, so it is shut out: {', '.join(collapsed)}")
     if ties:
         notes.append(f"=: no real lead of {chosen} over it on these test images")
     if harmed:

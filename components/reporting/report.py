@@ -10,6 +10,7 @@ from components.reporting import (
     histories,
     page,
     pictures,
+    recents,
     routes,
     thumbnails,
     verdicts,
@@ -23,12 +24,15 @@ FINDINGS = {
     "harms": ("bad", "Transfer harms"),
     "unknown": ("", "Nothing to compare transfer with"),
 }
+ADAPTED = ("", "Adapted to recent images")
+"""The badge of a run for recent images, in which training from scratch rarely competes."""
 """What the evaluation found about transfer -> style and words of the badge."""
 OPEN_CURVES, FOLDED_FROM = 3, 7
 """Strategies whose learning curves are open at once; those of the others unfold, where there are many."""
 CONTENTS = {
     "verdict": "Verdict",
     "leaderboard": "Leaderboard",
+    "recent": "Recent images",
     "leads": "Real leads",
     "tradeoff": "Accuracy and latency",
     "winner": "The chosen model",
@@ -43,10 +47,12 @@ CONTENTS = {
 
 def render(evidence: Evidence) -> str:
     """The page's text."""
-    chosen = evidence.chosen
+    chosen, recent = evidence.chosen, recents.section(evidence)
+    finding = evidence.evaluation["transfer"]["finding"]
     return page.render(
         "report.html.j2",
-        contents=CONTENTS,
+        contents={key: title for key, title in CONTENTS.items() if key != "recent" or recent is not None},
+        recent=recent,
         evaluation=evidence.evaluation,
         leaderboard=evidence.leaderboard,
         benchmark=evidence.benchmark,
@@ -55,7 +61,7 @@ def render(evidence: Evidence) -> str:
         explanations=evidence.explanations,
         chosen=chosen,
         classes=evidence.classes,
-        finding=FINDINGS[evidence.evaluation["transfer"]["finding"]],
+        finding=ADAPTED if recent is not None and finding == "unknown" else FINDINGS[finding],
         own_speed=verdicts.single(evidence.benchmark, evidence.benchmark["fastest"]),
         accuracy_bars=competitors.accuracy_bars(evidence.leaderboard),
         leads=competitors.leads(evidence.evaluation),
@@ -71,7 +77,11 @@ def render(evidence: Evidence) -> str:
         features=pictures.features(evidence),
         curves=histories.curves(evidence),
         open_curves=OPEN_CURVES if len(evidence.leaderboard) >= FOLDED_FROM else FOLDED_FROM,
-        balance=[data_evidence.balance(domain, content) for domain, content in evidence.audit["domains"].items()],
+        balance=[
+            data_evidence.balance(domain, content)
+            for domain, content in evidence.audit["domains"].items()
+            if content["imbalance"] is not None  # of images that nobody has labelled there is nothing to draw
+        ],
         near_duplicates=pictures.near_duplicates(evidence),
         near_duplicates_found=_count(evidence.audit["problems"], "near_duplicates"),
         suspects=pictures.suspects(evidence),

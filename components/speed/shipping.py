@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components import jsonfile
-from components.deployment import bundle
+from components.deployment import bundle, installation
 from components.errors import DataError
 from components.runtimes import machines
 from components.runtimes.options import DEFAULT, Options
@@ -94,16 +94,17 @@ def _routes(facts: Mapping[str, Any], files: Collection[str]) -> list[str]:
     return [route for route in admitted if Route.parse(route).file in files]
 
 
-def install(source: Path, destination: Path, shipping: Shipping) -> None:
-    """Puts a bundle into production. What `graft tune` found for the same bundle stays. Killed between the steps, it
-    leaves one that serves by the defaults."""
+def stage(source: Path, destination: Path, shipping: Shipping) -> Path:
+    """A bundle as it is to run in production, ready to be swapped with `destination`; returns its folder. What `graft
+    tune` found for the same bundle stays."""
     tuned = destination / machines.FILE
     known = tuned.read_text(encoding="utf-8") if tuned.exists() and _same(source, destination) else None
-    bundle.install(source, destination, keep=shipping.files)
+    staged = installation.stage(source, destination, keep=shipping.files)
     if known is not None:
-        jsonfile.write_text(tuned, known)
-    if shipping.route is not None and machines.read(destination) is None:
-        machines.write(destination, shipping.route, shipping.options, shipping.measured or {})
+        jsonfile.write_text(staged / machines.FILE, known)
+    if shipping.route is not None and machines.read(staged) is None:
+        machines.write(staged, shipping.route, shipping.options, shipping.measured or {})
+    return staged
 
 
 def _same(source: Path, destination: Path) -> bool:

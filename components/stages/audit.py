@@ -29,7 +29,7 @@ def audit() -> None:
     params = parameters.load(Path())
     data = prepared.read(paths.PREPARED)
     names = data.label_space.classes[TASK]
-    options = {"target": params.data.target, "source": params.data.source}
+    options = {name: getattr(params.data, name) for name in data.domains}
     found = _label_suspects(data.target, names, params)
     jsonfile.write(
         paths.AUDIT,
@@ -45,12 +45,13 @@ def audit() -> None:
 
 def _describe(name: str, domain: prepared.Domain, names: tuple[str, ...], options: ImagesParams | None) -> dict:
     """Counts of a domain. A label that is hidden from the strategies is looked up where the image comes from;
-    `unlabelled` are those of which no one knows the class."""
+    `unlabelled` are those of which no one knows the class; the imbalance is unknown where that is all of them."""
     assert options is not None  # the manifest has no domain that params lack
     labels = domain.labels[TASK].tolist()
     known: dict[str, str] = {}
     if prepared.HIDDEN in labels:
-        known = {image.path.as_posix(): image.class_name for image in listing(options, f"data.{name}").images}
+        own = listing(options, f"data.{name}", recent=name == prepared.RECENT)
+        known = {image.path.as_posix(): image.class_name for image in own.images}
     counts = {class_name: dict.fromkeys(("train", "train_labelled", "val", "test"), 0) for class_name in names}
     unlabelled = 0
     for path, part, label in zip(domain.paths, domain.splits.tolist(), labels, strict=True):
@@ -66,7 +67,7 @@ def _describe(name: str, domain: prepared.Domain, names: tuple[str, ...], option
         "images": len(domain.paths),
         "unlabelled": unlabelled,
         "classes": counts,
-        "imbalance": round(max(present) / min(present), 4),
+        "imbalance": round(max(present) / min(present), 4) if present else None,
         "sizes": [
             {"width": width, "height": height, "images": images}
             for (width, height), images in sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:SIZES]

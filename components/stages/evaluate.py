@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +10,29 @@ import numpy as np
 from components import jsonfile, paths
 from components import params as parameters
 from components.data import prepared
-from components.data.prepared import Prepared
+from components.data.prepared import HIDDEN, Prepared
 from components.errors import DataError
-from components.evaluation import calibration, metrics, plots, predictions, scores, selective, slices, verdict
+from components.evaluation import (
+    agreement,
+    calibration,
+    metrics,
+    plots,
+    predictions,
+    scores,
+    selective,
+    slices,
+    verdict,
+)
+from components.evaluation.agreement import Judgement
 from components.evaluation.calibration import Fitted
 from components.evaluation.comparison import SOURCE_ONLY, Comparison, compare, generalised_accuracy
 from components.evaluation.predictions import Answers, Entry
-from components.params import EvaluateParams
+from components.params import EvaluateParams, Params
 from components.stages.command import main, say
 from components.types import TASK
+
+DOUBTFUL = 16
+"""Recent images named that would say most if somebody labelled them."""
 
 
 def evaluate() -> None:
@@ -32,7 +46,8 @@ def evaluate() -> None:
     fitted = {name: calibration.fit(entry) for name, entry in competitors.items()}
     seed_temperatures = {name: of_tasks[TASK].values for name, of_tasks in fitted.items()}
 
-    comparison = compare(competitors, seed_temperatures, params.evaluate, params.seed)
+    recent = _recent(data, entries, seed_temperatures, params)
+    comparison = compare(competitors, seed_temperatures, params.evaluate, params.seed, recent)
     kinds = {name: entry.facts["strategy"] for name, entry in competitors.items()}
     others = {entry["strategy"]: params.competitor(entry["strategy"]).strategy for entry in failed}
     transfer = verdict.transfer(comparison, kinds, others, params.evaluate.confidence)
@@ -43,18 +58,20 @@ def evaluate() -> None:
     evaluation = {
         "chosen": chosen,
         "verdict": verdict.verdict(comparison, len(facts["seeds"]), transfer),
-        "selected_by": f"val.{params.evaluate.select_by}",
+        "selected_by": f"val.{params.evaluate.select_by}" if recent is None else "recent.agreement",
         "confidence": params.evaluate.confidence,
         "classes": facts["classes"][TASK],
         "images": {split: len(answers.labels) for split, answers in entries[chosen].items()},
         "seeds": facts["seeds"],
         "transfer": transfer,
         "failed": failed,
+        **({} if recent is None else {"recent": _judged(recent, data)}),
         "pairs": comparison.pairs,
         "strategies": [
             {
                 **_standing(competitors[name], comparison, unadapted),
                 **_details(competitors[name], fitted[name], groups, data, params.evaluate),
+                **({} if recent is None else {"recent": recent.standings[name].to_dict()}),
             }
             for name in comparison.ranked
         ],
@@ -78,6 +95,43 @@ def _check_images(data: Prepared, answers: Mapping[str, Answers]) -> None:
         labels = [] if known is None else known.labels[TASK][known.rows(part, labelled=True)]
         if not np.array_equal(answers[split].labels, labels):
             raise DataError(f"the models answered other {split} images than {paths.PREPARED} has: train again")
+    held_out = [] if data.recent is None else data.recent.labels[TASK][data.recent.rows("val")]
+    answered = answers["recent"].labels if "recent" in answers else []
+    if not np.array_equal(answered, held_out):
+        raise DataError(f"the models answered other recent images than {paths.PREPARED} has: train again")
+
+
+def _recent(
+    data: Prepared,
+    entries: Mapping[str, Mapping[str, Answers]],
+    temperatures: Mapping[str, Sequence[float]],
+    params: Params,
+) -> Judgement | None:
+    """What the competitors say of one another on the recent images that were held out; None where there are none."""
+    if data.recent is None:
+        return None
+    training = data.target.labels[TASK][data.target.rows("train")]
+    answers = {name: splits["recent"] for name, splits in entries.items()}
+    return agreement.judge(answers, temperatures, training[training != HIDDEN], params.evaluate, params.seed)
+
+
+def _judged(recent: Judgement, data: Prepared) -> dict:
+    """For the page, and for whoever compares other models on these images: `rows` are their places in the domain;
+    `doubtful`: those without a label of which the votes are least sure."""
+    assert data.recent is not None
+    rows, classes = data.recent.rows("val"), data.label_space.classes[TASK]
+    unlabelled = np.flatnonzero(data.recent.labels[TASK][rows] == HIDDEN)
+    order = unlabelled[np.argsort(recent.votes.confidence[unlabelled], kind="stable")]
+    doubtful = [
+        {
+            "row": int(rows[place]),
+            "path": data.recent.paths[rows[place]],
+            "vote": classes[recent.votes.label[place]],
+            "confidence": float(recent.votes.confidence[place]),
+        }
+        for place in order[:DOUBTFUL].tolist()
+    ]
+    return {"rows": rows.tolist(), **recent.to_dict(classes), "doubtful": doubtful}
 
 
 def _groups(data: Prepared, params: EvaluateParams) -> dict[str, slices.Groups]:
@@ -171,8 +225,11 @@ def _unseen(facts: dict, test: Answers) -> dict[str, float] | None:
 
 
 def _negative_transfer(comparison: Comparison, name: str, unadapted: str | None, needs: list[str]) -> dict | None:
-    """The lead over no adaptation, where that is negative: the target's images did harm. Only for adaptation."""
-    if unadapted is None or name == unadapted or not {"source", "unlabelled"} <= set(needs):
+    """The lead over no adaptation, where that is negative: the target's images did harm. Only for adaptation to them,
+    not to recent images, for which the test images say only what the adaptation costs."""
+    if comparison.recent is not None or unadapted is None or name == unadapted:
+        return None
+    if not {"source", "unlabelled"} <= set(needs):
         return None
     difference = comparison.pair(name, unadapted)
     return difference if difference["difference"] < 0 else None

@@ -2,7 +2,7 @@
 
 What it finds wrong is in `problems.json`: unreadable files (left out), copies of one image (one is kept), copies that
 lie under different labels (none is kept, since no one can say which is right), images that are nearly the same as a
-held-out one or stand in both domains (left out, or kept where params say so), images of groups that are held out
+held-out one or stand in several domains (left out, or kept where params say so), images of groups that are held out
 (left out, where they would be trained on), and what the listing found.
 
 The new result is built beside the previous one and takes its place when it is whole; until then the previous one is
@@ -24,6 +24,7 @@ from components.data.datasets import catalogue
 from components.data.decoding import Cache, Decoded, Job, Settings
 from components.data.listing import Listed, Listing, attributes, folder_of, listing
 from components.data.packing import Rows
+from components.data.prepared import RECENT
 from components.data.repeats import Image
 from components.errors import DataError
 from components.filelock import locked
@@ -70,15 +71,16 @@ def write(params: Params, folder: Path) -> None:
 
 def _listings(params: Params) -> dict[str, list[Listing]]:
     """By domain, its images: the target's may be in two places, those with a label and those without."""
-    data = params.data
     found: dict[str, list[Listing]] = {}
-    for key, options in (("target", data.target), ("unlabelled", data.unlabelled), ("source", data.source)):
+    for key in ("target", "unlabelled", "source", RECENT):
+        options = getattr(params.data, key)
         if options is None:
             continue
-        domain = "source" if key == "source" else "target"
+        domain = "target" if key == "unlabelled" else key
         if options.dataset is not None:
             catalogue.materialise(options.dataset, folder_of(options), per_class=options.per_class, seed=params.seed)
-        found.setdefault(domain, []).append(listing(options, f"data.{key}", labelled=key != "unlabelled"))
+        own = listing(options, f"data.{key}", labelled=key != "unlabelled", recent=key == RECENT)
+        found.setdefault(domain, []).append(own)
     return found
 
 
@@ -103,11 +105,12 @@ def _label_space(params: Params, listings: Mapping[str, list[Listing]]) -> tuple
         if len(tasks[task]) < 2:
             raise DataError(f"data.target.columns.tasks: every image has the same answer to {task!r}")
     space = LabelSpace(tasks, descriptions)
-    for source in listings.get("source", ()):
-        _require_known("classes", set(source.classes), target.classes)
-        for task in set(source.tasks).intersection(target.tasks):
-            answers = {image.answers[task] for image in source.images if image.class_name}
-            _require_known(f"answers to {task!r}", answers, tasks[task])
+    for domain in ("source", RECENT):
+        for found in listings.get(domain, ()):
+            _require_known(domain, "classes", set(found.classes), target.classes)
+            for task in set(found.tasks).intersection(target.tasks):
+                answers = {image.answers[task] for image in found.images if image.class_name}
+                _require_known(domain, f"answers to {task!r}", answers, tasks[task])
     for found in (found for own in listings.values() for found in own):
         taken = set(params.data.tasks).intersection(found.columns)
         if taken:
@@ -115,10 +118,10 @@ def _label_space(params: Params, listings: Mapping[str, list[Listing]]) -> tuple
     return space, table
 
 
-def _require_known(what: str, source: set[str], target: Iterable[str]) -> None:
-    unknown = sorted(source - set(target))
+def _require_known(domain: str, what: str, given: set[str], target: Iterable[str]) -> None:
+    unknown = sorted(given - set(target))
     if unknown:
-        raise DataError(f"data.source has {what} that data.target lacks: {', '.join(unknown)}")
+        raise DataError(f"data.{domain} has {what} that data.target lacks: {', '.join(unknown)}")
 
 
 def _read(
@@ -233,12 +236,13 @@ def _row(image: Image, params: Params, table: attributes.Table, *, hidden: bool)
 
 def _require_every_class(rows: Sequence[Mapping], images: Sequence[Image], space: LabelSpace, dropped: int) -> None:
     """Raises DataError where a part that is needed has no image, or none of a class."""
-    sides = {row["split"] for row in rows if row["domain"] == "source"}
-    if sides and sides != {"train", "val"}:
-        raise DataError(
-            f"the source has images for {' and '.join(sorted(sides))} only, but both train and val are needed: "
-            "add images, or change prepare.source_val_fraction or seed"
-        )
+    for domain, share in (("source", "prepare.source_val_fraction"), (RECENT, "prepare.recent_val_fraction")):
+        sides = {row["split"] for row in rows if row["domain"] == domain}
+        if sides and sides != {"train", "val"}:
+            raise DataError(
+                f"the {domain} has images for {' and '.join(sorted(sides))} only, but both train and val are needed: "
+                f"add images, or change {share} or seed"
+            )
     labelled = Counter((image.listed.class_name, image.part) for image in images if image.domain == "target")
     present = {(row["split"], row[TASK]) for row in rows if row["domain"] == "target"}
     for part in split.SPLITS:
@@ -262,7 +266,8 @@ def _tell(images: Sequence[Image], listings: Mapping[str, list[Listing]], proble
     for domain, own in listings.items():
         mine = [image for image in images if image.domain == domain]
         known = sum(image.decoded.cached >= 0 for image in mine)
-        line = f"{domain}: {len(mine)} images of {len(own[0].classes)} classes from "
+        of = f" of {len(own[0].classes)} classes" if own[0].classes else ""
+        line = f"{domain}: {len(mine)} images{of} from "
         line += " and ".join(str(found.root) for found in own)
         notes = [*([f"{known} decoded before"] if known else []), *filter(None, [_counts(problems[domain])])]
         say(line + (f" ({', '.join(notes)})" if notes else ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from components import jsonfile, lineage, paths, tensorfile
@@ -42,6 +43,8 @@ def pretrain() -> None:
 
 def _on_source(params: Params, preprocess: Preprocess) -> None:
     data = prepared.read(paths.PREPARED)
+    # What is recent would make the target a source, too, whose labels nobody is to start from without asking for them.
+    data = replace(data, domains={name: domain for name, domain in data.domains.items() if name != prepared.RECENT})
     compute = choose(params.compute)
     recipe = params.pretrain
     say(f"pretraining {params.backbone.name} on the source: {recipe.steps} steps on {compute.describe()}")

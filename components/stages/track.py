@@ -17,11 +17,12 @@ SHOWN = "seed", "data", "prepare", "backbone", "pretrain", "train", "teacher", "
 
 def track() -> None:
     """Tells MLflow about the comparison and every strategy in it; reports/tracking.json says under which keys the runs
-    are found."""
+    are found. Where MLflow does not answer, the files wait: a result that took hours is not lost over it."""
     params = parameters.load(Path())
-    told = sync.sync(Path(), params.promote.registered_model, shown(params))
+    told = sync.sync(Path(), params.promote.registered_model, shown(params), later=True)
     jsonfile.write(paths.TRACKING, told)
-    say(f"{len(told['strategies'])} strategies in {store.uri(Path())}")
+    where = "wait to be told to" if sync.owed(Path()) else "in"
+    say(f"{len(told['strategies'])} strategies {where} {store.address(Path())}")
 
 
 def shown(params: Params) -> dict[str, str]:

@@ -13,7 +13,7 @@ from components import jsonfile, lineage, paths, tensorfile
 from components import params as parameters
 from components.backbones.build import to_arrays
 from components.data import features, prepared
-from components.data.prepared import Prepared
+from components.data.prepared import RECENT, Prepared
 from components.data.streams import Streams
 from components.errors import DataError, Diverged
 from components.evaluation import label_free
@@ -208,7 +208,8 @@ def _teacher(params: Params, student: Preprocess) -> Teacher:
 def _choose(runs: dict[int, Run], needs: tuple[str, ...]) -> tuple[int, int, str]:
     """The seed to go on with, the one that validation labels would choose, and the name of what chose.
 
-    Of the seeds, too, validation chooses; but for a strategy that uses no target label a criterion that needs none.
+    Of the seeds, too, validation chooses; but for a strategy that uses no target label a criterion that needs none, on
+    recent images where there are any: it is those that the strategy adapts to.
     """
 
     def by_labels(seed: int) -> tuple[float, float]:
@@ -219,8 +220,10 @@ def _choose(runs: dict[int, Run], needs: tuple[str, ...]) -> tuple[int, int, str
     oracle = max(runs, key=by_labels)
     if "target_labels" in needs:
         return oracle, oracle, "val"
-    criterion = label_free.CRITERIA[label_free.DEFAULT]
-    return max(runs, key=lambda seed: criterion(runs[seed].logits["val"][TASK])), oracle, label_free.DEFAULT
+    criterion, logits = label_free.CRITERIA[label_free.DEFAULT], runs[oracle].logits
+    where = RECENT if RECENT in logits else "val"
+    chosen = max(runs, key=lambda seed: criterion(runs[seed].logits[where][TASK]))
+    return chosen, oracle, f"{RECENT}.{label_free.DEFAULT}" if where == RECENT else label_free.DEFAULT
 
 
 def _write(name: str, facts: dict, runs: dict[int, Run], strategy: Strategy) -> None:

@@ -164,6 +164,8 @@ def scores(row: Mapping) -> dict[str, float]:
     found |= {"test_accuracy_worst_slice": (row["worst_slice"] or {}).get("accuracy")}
     found |= {f"temperature_{task}": fitted["value"] for task, fitted in row["temperature"].items()}
     found |= {"episode_accuracy": (row["episodes"] or {}).get("accuracy")}
+    recent = row.get("recent") or {}  # where strategies are judged on images that came in since
+    found |= {f"recent_{name}": recent.get(name) for name in ("agreement", "accuracy")}
     # Tasks are named by whoever made the table, and MLflow takes fewer characters than a table.
     return {re.sub(r"[^\w/. :-]", "_", name): value for name, value in found.items() if _number(value)}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from components.reporting.verdicts import Verdict, single, verdicts
+from components.tracking.decision_card import beside_the_champion
 
 LIMIT = 100_000
 """Characters that MLflow keeps of a description."""
@@ -23,14 +24,18 @@ def card(
     name: str,
     version: str,
     decision: str,
+    checks: Sequence[Mapping] = (),
+    evidence: Mapping | None = None,
 ) -> str:
     """Markdown. `bundle`: bundle.json; `evaluation`: reports/evaluation.json; `model`: models/<chosen>/model.json;
     `benchmark`: reports/benchmark.json, None where this bundle was not measured; `name` and `version`: in the registry;
-    `decision`: why it did or did not become champion, in a sentence."""
+    `decision`: why it did or did not become champion, in a sentence; `checks`, `evidence`: all that was looked at for
+    that, and the figures of both, as the decision log keeps them."""
     row = next(row for row in evaluation["strategies"] if row["strategy"] == bundle["strategy"])
     sections = [
         f"# {name}, version {version}: `{bundle['strategy']}`\n\n{evaluation['verdict']}\n\n{decision[:1].upper()}"
         f"{decision[1:]}.",
+        *([beside_the_champion(checks, evidence)] if checks or evidence else []),
         _use(bundle, row),
         _results(row, evaluation),
         _rivals(row["strategy"], evaluation),

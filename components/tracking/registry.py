@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
     from mlflow.types import Schema
 
@@ -69,6 +70,71 @@ def register(client: MlflowClient, name: str, run_id: str, folder: Path, example
         name, source=logged.model_uri, run_id=run_id, tags={BUNDLE_TAG: identity, "strategy": facts["strategy"]}
     )
     return str(version.version)
+
+
+def pointed(client: MlflowClient, name: str, alias: str) -> str | None:
+    """The version that has the alias; None where none has it, or there is no such model."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_registered_model(name).aliases.get(alias)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return None if found is None else str(found)
+
+
+def point(client: MlflowClient, name: str, alias: str, version: str | None) -> None:
+    """Gives the alias to a version; takes it away where that is None."""
+    if version is not None:
+        client.set_registered_model_alias(name, alias, version)
+    elif pointed(client, name, alias) is not None:
+        client.delete_registered_model_alias(name, alias)
+
+
+def tell(
+    client: MlflowClient, name: str, version: str, tags: Mapping[str, str], description: str | None = None
+) -> None:
+    """Adds tags to a version, and gives it a description, Markdown; None leaves the one that it has."""
+    if description is not None:
+        client.update_model_version(name, version, description)
+    for key, value in tags.items():
+        client.set_model_version_tag(name, version, key, value)
+
+
+def keep(client: MlflowClient, run_id: str, identity: str, files: Mapping[str, str]) -> None:
+    """Puts texts beside a bundle: what it takes to build it again."""
+    for file, text in files.items():
+        client.log_text(run_id, text, f"{_origin(identity)}/{file}")
+
+
+def kept(client: MlflowClient, name: str, version: str) -> dict[str, str]:
+    """What `keep` has put beside the bundle of a version, by file name; nothing for versions from before there was such
+    a thing. Raises GraftError when there is no such version."""
+    import mlflow
+
+    entry = _version(client, name, version)
+    place = _origin(entry.tags[BUNDLE_TAG])
+    names = [Path(file.path).name for file in client.list_artifacts(entry.run_id, place)]
+    return {file: mlflow.artifacts.load_text(f"runs:/{entry.run_id}/{place}/{file}") for file in names}
+
+
+def _origin(identity: str) -> str:
+    return f"origins/{identity[:16]}"
+
+
+def _version(client: MlflowClient, name: str, version: str) -> ModelVersion:
+    """Raises GraftError when there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version(name, version)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        known = sorted((str(v.version) for v in client.search_model_versions(f"name = '{name}'")), key=int)
+        raise GraftError(f"{name} has no version {version}; {choices(version, known)}") from None
 
 
 def signature(model: onnx.ModelProto) -> ModelSignature:
@@ -125,13 +191,8 @@ def _without_gpu_complaints() -> Generator[None]:
 def fetched(client: MlflowClient, name: str, version: str) -> Generator[Path]:
     """The verified bundle of a version, in a temporary folder. Raises GraftError when there is no such version."""
     import mlflow
-    from mlflow.exceptions import MlflowException
 
-    try:
-        entry = client.get_model_version(name, version)
-    except MlflowException:
-        known = sorted((str(v.version) for v in client.search_model_versions(f"name = '{name}'")), key=int)
-        raise GraftError(f"{name} has no version {version}; {choices(version, known)}") from None
+    entry = _version(client, name, version)
     folder = Path(tempfile.mkdtemp(prefix="graft-"))
     try:
         identity = entry.tags[BUNDLE_TAG]

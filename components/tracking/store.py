@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components import paths
-from components.errors import MachineError
+from components.errors import Unreachable
 from components.filelock import locked
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ def artifacts(root: Path) -> Path:
 
 
 def connect(root: Path, experiment: str) -> tuple[MlflowClient, str]:
-    """A client and the experiment's id, made if there is none. Raises MachineError when the store does not answer."""
+    """A client and the experiment's id, made if there is none. Raises Unreachable when the store does not answer."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a server that is away must not hang the pipeline
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -43,11 +46,12 @@ def connect(root: Path, experiment: str) -> tuple[MlflowClient, str]:
 
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it would report every migration of a fresh store
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    own = None if os.environ.get(URI_VARIABLE) else artifacts(root).as_uri()
-    mlflow.set_tracking_uri(uri(root))  # sets the variable too, so whether it was set is asked before
+    home = _home(uri(root))
+    own = None if home is None else (home / "artifacts").as_uri()
+    mlflow.set_tracking_uri(uri(root))
     try:
         # Several processes that open a fresh SQLite store at once leave it corrupt, and the client opens it.
-        with locked(root / paths.MLFLOW_STORE / "lock"):
+        with locked((home or root / paths.MLFLOW_STORE) / "lock"):
             client = mlflow.MlflowClient()
             found = client.get_experiment_by_name(experiment)
             if found is None:
@@ -57,4 +61,38 @@ def connect(root: Path, experiment: str) -> tuple[MlflowClient, str]:
                     client.set_experiment_tag(found.experiment_id, name, value)
             return client, found.experiment_id
     except MlflowException as error:
-        raise MachineError(f"MLflow at {uri(root)} does not answer: {str(error).splitlines()[0]}") from None
+        raise Unreachable(_away(root, error)) from None
+
+
+def _home(address: str) -> Path | None:
+    """The folder of a store that is a workspace's own, whichever workspace's: one that was made from another keeps its
+    files where that one does. None for any other store, which knows where it keeps them."""
+    file = Path(address.removeprefix("sqlite:///"))
+    own = address.startswith("sqlite:///") and file.parent.as_posix().endswith(f"/{paths.MLFLOW_STORE.as_posix()}")
+    return file.parent if own else None
+
+
+@contextmanager
+def reached(root: Path, standing: str) -> Generator[None]:
+    """What is asked of MLflow inside is answered, or the error is one line: that the store does not answer, and
+    `standing`, a sentence on how things stand now. Raises Unreachable."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except Unreachable as error:
+        raise Unreachable(f"{error}; {standing}") from error
+    except (MlflowException, RequestException) as error:
+        raise Unreachable(f"{_away(root, error)}; {standing}") from error
+
+
+def address(root: Path) -> str:
+    """The store's URI as it may be shown: without a password."""
+    return re.sub(r"(?<=://)[^/@]*@", "", uri(root))
+
+
+def _away(root: Path, error: Exception) -> str:
+    # Of a refused connection, MLflow tells three layers of exceptions; the innermost is what a person wants to know.
+    said = re.search(r"\[Errno \d+\] [\w ]+", str(error))
+    return f"MLflow at {address(root)} does not answer: {said[0] if said else str(error).splitlines()[0]}"

@@ -9,6 +9,7 @@ whole, with the strategies that did not have to be trained again.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from components import jsonfile, lineage, paths
 from components.deployment import bundle
+from components.errors import Unreachable
 from components.filelock import locked
 from components.tracking import content, store
 from components.tracking.content import Content
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+_log = logging.getLogger(__name__)
 
 RUN_TAG = "graft.run"
 """What a run is about: its identity, there from its first moment."""
@@ -47,12 +51,45 @@ def find_run(client: MlflowClient, experiment_id: str, key: str) -> str | None:
     return run.info.run_id if run else None
 
 
-def sync(root: Path, experiment: str, params: Mapping[str, str]) -> dict[str, Any]:
-    """Brings MLflow up to what the files of the workspace say; returns the keys of the runs, and `params`, which the
-    parent shows."""
-    workspace = _Workspace(root)
+def sync(
+    root: Path, experiment: str, params: Mapping[str, str], *, source: Path | None = None, later: bool = False
+) -> dict[str, Any]:
+    """Brings the MLflow store of the workspace `root` up to what the files of `source` say, by default its own; returns
+    the keys of the runs, and `params`, which the parent shows.
+
+    Raises Unreachable when the store does not answer. With `later` that is no error: the files wait, `owed` says so,
+    and whoever calls next tells all of it.
+    """
+    source = source or root
+    workspace = _Workspace(source)
     parent = workspace.comparison(params)
     children = {name: workspace.child(name, parent) for name in workspace.models}
+    waiting = source / paths.UNTOLD
+    waiting.parent.mkdir(parents=True, exist_ok=True)
+    waiting.touch()  # until all has been told: the telling may be killed, too
+    try:
+        with store.reached(root, "the results wait in their files, and the next run tells them"):
+            _tell_all(root, experiment, workspace, parent, children)
+        waiting.unlink()
+    except Unreachable as error:
+        if not later:
+            raise
+        _log.warning("%s", error)
+    return {
+        "comparison": parent.identity,
+        "strategies": {name: child.identity for name, child in children.items()},
+        "params": dict(params),
+    }
+
+
+def owed(root: Path) -> bool:
+    """Whether MLflow is still to be told of what is in the files. Asks no server."""
+    return (root / paths.UNTOLD).exists()
+
+
+def _tell_all(
+    root: Path, experiment: str, workspace: _Workspace, parent: Content, children: Mapping[str, Content]
+) -> None:
     everything = lineage.digest([entry.digest() for entry in (parent, *children.values())])
     client, experiment_id = store.connect(root, experiment)
     with locked(root / paths.STATE / "sync.lock"):  # two at once would each make the run that the other does not see
@@ -69,11 +106,6 @@ def sync(root: Path, experiment: str, params: Mapping[str, str]) -> dict[str, An
                 told = known.get(child.identity) or _create(client, experiment_id, child, start - rank, tags)
                 _tell(client, told, child, child.digest(), lambda name=name: workspace.files(name))
             _tell(client, run, parent, everything, workspace.report)
-    return {
-        "comparison": parent.identity,
-        "strategies": {name: child.identity for name, child in children.items()},
-        "params": dict(params),
-    }
 
 
 def _find(client: MlflowClient, experiment_id: str, key: str) -> Run | None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from components.data.features import Features
-from components.data.prepared import Prepared
+from components.data.prepared import RECENT, Prepared
 from components.data.streams import Streams
 from components.errors import Diverged
 from components.params import Recipe
@@ -32,9 +32,9 @@ TRAINING_CODE = ("data", "backbones", "layers", "losses", "strategies", "trainin
 
 @dataclass(frozen=True)
 class Trained:
-    """`logits` and `labels`: split -> task -> [N, C] and [N], where "source" is the source's validation part, which no
-    training saw; `seconds`: wall time of the training alone; `recipe`: what was applied of the one given, `notes`: what
-    was not, and why."""
+    """`logits` and `labels`: split -> task -> [N, C] and [N], where "source" is the source's validation part, and
+    "recent" that of the recent images, labelled or not, which no training saw; `seconds`: wall time of the training
+    alone; `recipe`: what was applied of the one given, `notes`: what was not, and why."""
 
     strategy: Strategy
     history: History
@@ -68,7 +68,7 @@ def train(
     own: Collection[str] | None = None,
 ) -> Trained:
     """Builds a strategy with `make` under the seed, trains it, and answers "val" and the other `splits` of `domain`; a
-    target's strategy answers the source's validation part too, where there is one.
+    target's strategy answers the source's validation part and that of the recent images too, where there are any.
 
     `own`: keys of the recipe that were asked of this strategy by name (None: all), see `applicable`; `features`: of the
     pretrained backbone, for what needs no more of it. `identity` (JSON) is all the result depends on: it names the
@@ -111,6 +111,8 @@ def train(
         answers |= {split: answered(split, domain) for split in splits if split != "val"}
         if domain == "target" and "source" in prepared.domains and len(prepared.domains["source"].rows("val", True)):
             answers["source"] = answered("val", "source")
+        if domain == "target" and prepared.recent is not None:
+            answers[RECENT] = answered("val", RECENT)
     except Diverged:
         checkpoint.clear()
         raise

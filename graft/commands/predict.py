@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from graft import champion
 
 if TYPE_CHECKING:
     from components.inference.answers import Failure, Prediction
+    from components.inference.observer import Observer
     from components.inference.predictor import Predictor
 
     Answers = Iterable[tuple[str, Prediction | Failure]]
@@ -48,6 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--coverage", type=float, help="Share of images to answer, instead of the bundle's own; the rest is marked.")
     add("--support", type=Path, metavar="DIR", help="Answer among other classes: a folder of images for each.")
     add("--batch-size", type=int, metavar="N", help="Images in a batch.")
+    add("--observe", action="store_true", help="Write down features and answers for graft monitor, but no images.")
+    add("--observations", type=Path, metavar="DIR", help=f"Where to. [{paths.OBSERVATIONS}]")
+    add("--observations-mib", type=float, metavar="MIB", help="Most they may take; the oldest go first. [512]")
+    add("--keep-images", type=float, metavar="MIB", help="Keep a sample of the images, too, of so many MiB at most.")
     return parser
 
 
@@ -67,6 +73,13 @@ def predict(arguments: Sequence[str]) -> int:
             raise ParamsError("--json prints and --out writes a file: give one of them")
     if given.support is not None and given.coverage is not None:
         raise ParamsError("--coverage has no threshold for the classes of --support: give one of them")
+    if given.support is not None and given.observe:
+        raise ParamsError("--observe is for the bundle's own classes, and --support gives others: give one of them")
+    where = {name: getattr(given, name) for name in ("observations", "observations_mib", "keep_images")}
+    if any(value is not None for value in where.values()):
+        from graft import observing
+
+        observing.require_observe(given.observe, **where)
     champion.require(given.bundle)
     few = sum(1 for _ in islice(folder.find(given.images), FEW + 1))
     if not few:
@@ -80,17 +93,27 @@ def predict(arguments: Sequence[str]) -> int:
     )
     if given.support is not None:
         predictor = predictor.with_support(_support(given.support))
-    answers = _answers(predictor, folder.find(given.images), given.batch_size)
-    if given.out is not None:
-        failed = _write(given.out, predictor, answers, given.images)
-    else:
-        failed = _print(answers, _record_line if given.json else _line)
+    with _observer(predictor, given) as observer:
+        answers = _answers(predictor, folder.find(given.images), given.batch_size, observer)
+        if given.out is not None:
+            failed = _write(given.out, predictor, answers, given.images)
+        else:
+            failed = _print(answers, _record_line if given.json else _line)
     if failed:
         print(f"graft: {failed:,} image{'s have' if failed > 1 else ' has'} no answer", file=sys.stderr)
     return FAILED if failed else 0
 
 
-def _answers(predictor: Predictor, found: Iterable[Path], batch_size: int | None) -> Answers:
+def _observer(predictor: Predictor, given: argparse.Namespace) -> AbstractContextManager[Observer | None]:
+    if not given.observe:
+        return contextlib.nullcontext()
+    from graft import observing
+
+    recorder = observing.recorder(predictor, given.observations, given.observations_mib, given.keep_images)
+    return contextlib.closing(recorder)
+
+
+def _answers(predictor: Predictor, found: Iterable[Path], batch_size: int | None, observer: Observer | None) -> Answers:
     """Each path as text beside its answer; no more paths are held than images are decoded ahead."""
     taken: deque[Path] = deque()
 
@@ -99,7 +122,7 @@ def _answers(predictor: Predictor, found: Iterable[Path], batch_size: int | None
             taken.append(path)
             yield path
 
-    for answer in predictor.predict(noted(), batch_size):
+    for answer in predictor.predict(noted(), batch_size, observer):
         yield _text(taken.popleft()), answer
 
 

@@ -31,6 +31,18 @@ def serve(
     drain_s: Annotated[
         float, typer.Option(help="Seconds between the signal to stop and the end of taking requests.", min=0)
     ] = 1.0,
+    observe: Annotated[
+        bool, typer.Option("--observe", help="Write down features and answers for graft monitor, but no images.")
+    ] = False,
+    observations: Annotated[
+        Path | None, typer.Option(help=f"Where to. [default: {paths.OBSERVATIONS}]", show_default=False)
+    ] = None,
+    observations_mib: Annotated[
+        float | None, typer.Option(help="Most they may take; the oldest go first. [default: 512]", show_default=False)
+    ] = None,
+    keep_images: Annotated[
+        float | None, typer.Option(help="Keep a sample of the images, too, of so many MiB at most.", metavar="MIB")
+    ] = None,
 ) -> None:
     """Answer images over HTTP: POST /predict, /healthz, /readyz, /metadata, /openapi.json."""
     try:
@@ -44,18 +56,24 @@ def serve(
     from components.inference.predictor import BATCH_SIZES, Predictor
     from components.inference.serving.limits import Limits
     from components.inference.serving.service import Service
+    from graft import observing
 
     champion.require(bundle)
     if max_images > queue:
         raise ParamsError(f"--max-images is {max_images}, but no request could have more than --queue, {queue}")
+    observing.require_observe(
+        observe, observations=observations, observations_mib=observations_mib, keep_images=keep_images
+    )
     predictor = Predictor.load(bundle, provider=provider, precision=precision, max_pixels=max_pixels)
     limits = Limits(image_bytes=max_bytes, request_bytes=max(Limits.request_bytes, max_bytes), images=max_images)
+    recorder = observing.recorder(predictor, observations, observations_mib, keep_images) if observe else None
     service = Service(
         predictor,
         limits,
         max_batch=max_batch or BATCH_SIZES[predictor.provider],
         max_delay_s=max_delay_ms / 1000,
         capacity=queue,
+        observer=recorder,
     )
 
     def say(url: str) -> None:
@@ -63,4 +81,6 @@ def serve(
         print(f"{url} answers with {name} ({predictor.precision} on {predictor.provider}). Ctrl-C stops.", flush=True)
 
     run(service, host=host, port=port, version=metadata.version("graft"), drain_s=drain_s, say=say)
+    if recorder is not None:
+        recorder.close()
     print(f"Stopped. Answered requests: {service.answered}.", flush=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components import jsonfile, paths
 from graft.console import console
 
 if TYPE_CHECKING:
@@ -33,11 +32,23 @@ def status() -> None:
 
 
 def show_champion(out: Console) -> None:
-    """What is in production, and what was last decided about it."""
-    decisions = jsonfile.read_lines(paths.DECISIONS)
-    if not decisions:
+    """What is in production, what was last decided about it, and what is not settled yet."""
+    from components.promotion import decisions, proposals, transaction
+
+    root = Path()
+    champion, lines = decisions.champion(root), decisions.read(root)
+    if champion is None:
         out.print("No champion yet: `graft promote` makes one of the last run's bundle.")
-        return
-    last = decisions[-1]
-    strategy = jsonfile.read(paths.CHAMPION / "bundle.json")["strategy"]
-    out.print(f"Champion: {strategy}. Last decision: {last['decision']} version {last['version']}, {last['reason']}.")
+    else:
+        version = "" if champion["version"] is None else f" (version {champion['version']})"
+        out.print(f"Champion: {champion['strategy'] or 'damaged; `graft rollback` puts it back'}{version}.")
+    if lines:
+        last = lines[-1]
+        out.print(f"Last decision: {last['decision']} version {last['version']}, {last['reason']}.", markup=False)
+    if (proposal := proposals.waiting(root)) is not None:
+        out.print(f"Version {proposal.version} waits for approval: `graft promote` shows what speaks for it.")
+    if (journal := transaction.interrupted(root)) is not None:
+        out.print(
+            f"A promotion of version {journal['to']} is under way or was interrupted: the next `graft promote`, "
+            "rollback or monitor completes it or takes it back."
+        )

@@ -16,6 +16,7 @@ from components.data import prepared
 from components.errors import DataError
 from components.stages import prepare
 from corpus_support import build, encoded, photo
+from promotion_support import PROMOTE
 
 PREPARED = Path("prepared")
 
@@ -34,6 +35,7 @@ def _prepare(**target) -> tuple[list[dict[str, str]], dict[str, list]]:
         "backbone": {"name": "resnet18", "weights": "IMAGENET1K_V1"},
         "compare": ["fine_tune"],
         "students": [],
+        "promote": PROMOTE,
         "strategies": {"fine_tune": {}},
     }
     Path("params.yaml").write_text(yaml.safe_dump(content))

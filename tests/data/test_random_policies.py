@@ -136,7 +136,7 @@ def test_flip_mirrors_too_and_the_digits_policies_never_do():
     right = {
         name: (policy(bar, torch.Generator().manual_seed(0))[:, 0, 16, 16:].sum(1) > 3).sum().item()
         for name, policy in AUGMENTATIONS.items()
-        if name not in ("trivial_augment", "rand_augment")
+        if name not in ("trivial_augment", "rand_augment", "appearance")  # a negative is bright on both sides
     }
     assert 70 < right.pop("flip") < 130
     assert set(right.values()) == {0}

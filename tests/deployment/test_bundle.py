@@ -1,13 +1,11 @@
-"""The folder that is deployed: verified when read, swapped whole, finished after a kill."""
+"""The folder that is deployed: described by its bundle.json, and verified when it is read."""
 
 from __future__ import annotations
-
-import os
 
 import pytest
 
 from components import jsonfile
-from components.deployment import bundle
+from components.deployment import bundle, installation
 from components.errors import DataError
 
 
@@ -24,11 +22,6 @@ def _facts(weights: str = "1a", commit: str = "c0") -> dict:
 def folder(tmp_path):
     bundle.write(tmp_path / "bundle", {"fp32": b"weights", "fp16": b"half"}, _facts())
     return tmp_path / "bundle"
-
-
-def _make(folder, content: bytes):
-    bundle.write(folder, {"fp32": content}, _facts())
-    return folder
 
 
 def test_read_gives_back_the_facts_and_what_was_written(folder):
@@ -58,8 +51,8 @@ def test_identity_does_not_depend_on_what_a_machine_ships(tmp_path):
     admission = {"fp32@cpu": admitted, "int8@cpu": {"admitted": True, "calibrator": "minmax"}}
     facts = {**_facts(), "admission": {**admission, "int8@openvino": {"admitted": False, "calibrator": "minmax"}}}
     bundle.write(tmp_path / "all", {"fp32": b"weights", "int8": b"less"}, facts)
-    bundle.install(tmp_path / "all", tmp_path / "shipped", keep=["fp32"])
-    whole, shipped = bundle.read(tmp_path / "all"), bundle.read(tmp_path / "shipped")
+    staged = installation.stage(tmp_path / "all", tmp_path / "shipped", keep=["fp32"])
+    whole, shipped = bundle.read(tmp_path / "all"), bundle.read(staged)
     assert list(shipped["models"]) == ["fp32"]
     assert bundle.identity(shipped) == bundle.identity(whole)
     other = {**admission, "int8@cpu": {"admitted": True, "calibrator": "entropy"}}
@@ -83,18 +76,12 @@ def test_external_weights_belong_to_their_model(tmp_path):
     entry = bundle.read(tmp_path / "bundle")["models"]["fp32"]
     assert entry["external"]["file"] == "model.fp32.onnx.data"
     assert entry["external"]["bytes"] == 7
-    bundle.install(tmp_path / "bundle", tmp_path / "small", keep=["int8"])
-    assert sorted(path.name for path in (tmp_path / "small").iterdir()) == [bundle.FILE, "model.int8.onnx"]
-    bundle.install(tmp_path / "bundle", tmp_path / "copy")
-    (tmp_path / "copy" / "model.fp32.onnx.data").write_bytes(b"wieghts")
+    small = installation.stage(tmp_path / "bundle", tmp_path / "small", keep=["int8"])
+    assert sorted(path.name for path in small.iterdir()) == [bundle.FILE, "model.int8.onnx"]
+    copy = installation.stage(tmp_path / "bundle", tmp_path / "copy")
+    (copy / "model.fp32.onnx.data").write_bytes(b"wieghts")
     with pytest.raises(DataError, match=r"model\.fp32\.onnx\.data is not the file that was admitted"):
-        bundle.read(tmp_path / "copy")
-
-
-def test_keeping_what_is_not_there_is_refused(folder, tmp_path):
-    with pytest.raises(DataError, match="no model 'int8'; choose from: fp32, fp16"):
-        bundle.install(folder, tmp_path / "champion", keep=["fp32", "int8"])
-    assert not (tmp_path / "champion").exists()
+        bundle.read(copy)
 
 
 def test_a_tampered_model_is_refused(folder):
@@ -122,61 +109,3 @@ def test_a_bundle_json_of_something_else_is_refused(content, folder):
     jsonfile.write(folder / bundle.FILE, content)
     with pytest.raises(DataError):
         bundle.read(folder)
-
-
-def test_install_puts_a_whole_copy_in_place_and_leaves_nothing_beside(folder, tmp_path):
-    champion = tmp_path / "models" / "champion"
-    bundle.install(folder, champion)
-    assert bundle.read(champion) == bundle.read(folder)
-    newer = _make(tmp_path / "newer", b"newer")
-    bundle.install(newer, champion)
-    assert bundle.read(champion) == bundle.read(newer)
-    assert not (champion / "model.fp16.onnx").exists()
-    assert [entry.name for entry in champion.parent.iterdir()] == ["champion"]
-
-
-def test_install_refuses_a_bad_source_and_keeps_what_is_there(folder, tmp_path):
-    champion = tmp_path / "champion"
-    bundle.install(folder, champion)
-    bad = _make(tmp_path / "bad", b"x")
-    (bad / "model.fp32.onnx").write_bytes(b"y")
-    with pytest.raises(DataError):
-        bundle.install(bad, champion)
-    assert bundle.read(champion) == bundle.read(folder)
-
-
-@pytest.mark.parametrize("renames", [0, 1, 2, 3])
-def test_a_kill_between_the_renames_is_recovered(renames, folder, tmp_path, monkeypatch):
-    """After `renames` of them the process dies. Then `recover` leaves a whole bundle: the old one or the new."""
-    champion, newer = tmp_path / "champion", _make(tmp_path / "newer", b"newer")
-    bundle.install(folder, champion)
-    old, new = bundle.read(champion), bundle.read(newer)
-    done = 0
-    rename = os.rename
-
-    def dying(*arguments):
-        nonlocal done
-        if done == renames:
-            raise KeyboardInterrupt
-        done += 1
-        rename(*arguments)
-
-    monkeypatch.setattr(os, "rename", dying)
-    if renames < 3:
-        with pytest.raises(KeyboardInterrupt):
-            bundle.install(newer, champion)
-    else:
-        bundle.install(newer, champion)
-    monkeypatch.undo()
-
-    bundle.recover(champion)
-    assert bundle.read(champion) == (old if renames < 2 else new)
-    bundle.recover(champion)  # again changes nothing
-    bundle.install(newer, champion)  # and the next installation succeeds
-    assert bundle.read(champion) == new
-    assert not list(tmp_path.glob(".champion*"))
-
-
-def test_recover_where_there_is_nothing_does_nothing(tmp_path):
-    bundle.recover(tmp_path / "champion")
-    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from components import params as parameters
-from flows.pipeline import Slots
+from flows.slots import Slots
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = parameters.load(ROOT)

@@ -108,6 +108,7 @@ def colours(tmp_path: Path) -> Callable[..., Path]:
             "int8": COLOURS.replace("FEATURES", FEATURES.replace("255.0", "510.0")),
             "support": SUPPORT,
             "tasks": TASKS,
+            "tasks_and_features": TASKS.replace("=> (", "=> (float[batch, 3] features, "),
         }
         folder = tmp_path / "bundle"
         told = {key: value for key, value in facts.items() if key != "admission"}

@@ -11,10 +11,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from components import paths
 from components.errors import DataError, GraftError, MachineError, ParamsError, ParityError
+from components.monitoring.observations import Observations, Window
 from graft.commands import predict as command
 from graft.commands.predict import predict
 
@@ -190,3 +193,89 @@ def test_who_reads_the_first_line_only_sees_no_traceback(colours, plain, tmp_pat
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait(30) == 141
+
+
+def _observed(folder: Path = paths.OBSERVATIONS) -> Window:
+    seen = Observations.open(folder)
+    (bundle,) = seen.bundles()
+    return seen.recent(100, bundle)
+
+
+def test_what_is_observed_is_what_was_answered(colours, photos, tmp_path, monkeypatch, capsys):
+    """In one run of the model: its features are the shares of red, green and blue, and it is asked for 3 images."""
+    monkeypatch.chdir(tmp_path)
+    (photos / "0.png").write_bytes(b"text")
+    bundle, before = colours(), time.time()
+    assert _run(photos, "--json", "--bundle", bundle, "--provider", "cpu", "--observe") == command.FAILED
+    _, *told = map(json.loads, capsys.readouterr().out.splitlines())
+    window = _observed()
+    np.testing.assert_allclose(window.features, [[1, 0, 0], [1, 127 / 255, 0], [0, 0, 1]], atol=1e-6)
+    assert window.label.tolist() == [0, 0, 2]
+    assert window.confidence.tolist() == [row["probability"] for row in told]
+    assert set(window.route) == {"fp32@cpu"}
+    assert window.images == (None, None, None)
+    assert before <= window.time[0] <= window.time[-1] <= time.time()
+    seen = Observations.open(paths.OBSERVATIONS)
+    (about,) = map(seen.about, seen.bundles())
+    assert (about["classes"], about["strategy"], about["task"]) == (["red", "green", "blue"], "prototypical", "label")
+
+
+def test_images_are_kept_only_where_somebody_asks(colours, photos, tmp_path, capsys):
+    store = tmp_path / "seen"
+    given = (photos, "--bundle", colours(), "--observe", "--observations", store)
+    assert _run(*given) == 0
+    assert _observed(store).images == (None, None, None)
+    assert _run(*given, "--keep-images", "1", "--observations-mib", "2") == 0
+    kept = _observed(store).images
+    assert [path and path.read_bytes() for path in kept] == [
+        None, None, None, *((photos / name).read_bytes() for name in ("a.png", "b/1.png", "b/2.png")),
+    ]  # fmt: skip
+
+
+def test_of_several_tasks_the_prediction_s_own_is_observed(colours, photos, tmp_path, capsys):
+    classes = {"label": ["red", "green", "blue"], "light": ["dark", "bright"]}
+    tasks = colours(("fp32=tasks_and_features",), classes=classes)
+    assert _run(photos, "--bundle", tasks, "--observe", "--observations", tmp_path / "seen") == 0
+    assert _observed(tmp_path / "seen").label.tolist() == [0, 0, 2]
+
+
+def test_what_cannot_be_observed_is_refused(colours, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bundle = colours()
+    observe = (photos, "--bundle", bundle, "--observe")
+    with pytest.raises(ParamsError, match="is for the bundle's own classes, and --support gives others"):
+        _run(*observe, "--support", photos)
+    for option in ("--observations", "--observations-mib", "--keep-images"):
+        with pytest.raises(ParamsError, match=f"^{option} says how to observe, but without --observe nothing is"):
+            _run(photos, "--bundle", bundle, option, "1")
+    with pytest.raises(ParamsError, match="--keep-images is -1, but must be more than 0 MiB"):
+        _run(*observe, "--keep-images", "-1")
+    with pytest.raises(ParamsError, match=r"the whole bundle, and .*model\.fp32\.onnx is one file of it"):
+        _run(photos, "--bundle", bundle / "model.fp32.onnx", "--observe")
+    (tmp_path / "file").touch()
+    with pytest.raises(MachineError, match=r"cannot write observations to .*file"):
+        _run(*observe, "--observations", tmp_path / "file")
+    facts = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "bundle.json").write_text(json.dumps({**facts, "lineage": {"weights_sha256": "1" * 64}}))
+    with pytest.raises(DataError, match="was replaced while it was loaded"):
+        _run(*observe)
+    classes = {"label": ["red", "green", "blue"], "light": ["dark", "bright"]}
+    with pytest.raises(DataError, match=r"gives no features: it was exported with export\.features false"):
+        _run(photos, "--bundle", colours(("fp32=tasks",), classes=classes), "--observe")
+    assert not paths.OBSERVATIONS.exists()
+
+
+def test_who_does_not_observe_pays_nothing_for_it(colours, photos, tmp_path):
+    script = """
+import sys
+from graft.commands.predict import predict
+predict(sys.argv[1:])
+print([name for name in sys.modules if name.startswith(("components.monitoring", "graft.observing"))])
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(photos / "a.png"), "--bundle", str(colours())],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[1:] == ["[]"]
+    assert not (tmp_path / paths.STATE).exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from components import machine
-from components.deployment import bundle
+from components.deployment import bundle, installation
 from components.inference.predictor import Predictor
 from components.runtimes import machines
 from components.runtimes.options import DEFAULT, Options
@@ -17,6 +17,12 @@ from components.speed import shipping
 from components.speed.shipping import Shipping
 
 INT8 = Route("int8", "cpu")
+
+
+def installed(source: Path, destination: Path, shipped: Shipping) -> None:
+    shipping.stage(source, destination, shipped)
+    installation.swap(destination)
+    installation.discard(destination)
 
 
 @pytest.fixture
@@ -57,7 +63,7 @@ def test_the_fastest_route_is_shipped_and_is_what_answers(folder: Path, tmp_path
         ("fp32", "int8", "support"), INT8, Options(threads=1),
         {"batch_size": 1, "latency_ms": 0.5, "images_per_s": 2000.0, "threads": 1},
     )  # fmt: skip
-    shipping.install(folder, tmp_path / "champion", found)
+    installed(folder, tmp_path / "champion", found)
     predictor = Predictor.load(tmp_path / "champion")
     assert (predictor.precision, predictor.model.selection.options) == ("int8", Options(threads=1))
     assert not (folder / machines.FILE).exists()
@@ -66,7 +72,7 @@ def test_the_fastest_route_is_shipped_and_is_what_answers(folder: Path, tmp_path
 def test_a_precision_that_is_not_faster_stays_behind(folder: Path, tmp_path: Path):
     found = shipping.decide(bundle.read(folder), benchmark(folder, int8=False))
     assert found.files == ("fp32", "support")
-    shipping.install(folder, tmp_path / "champion", found)
+    installed(folder, tmp_path / "champion", found)
     assert not (tmp_path / "champion" / "model.int8.onnx").exists()
     assert (folder / "model.int8.onnx").exists()
     champion, whole = bundle.read(tmp_path / "champion"), bundle.read(folder)
@@ -80,7 +86,7 @@ def test_where_its_speed_here_is_not_known_all_of_it_is_shipped(folder: Path, tm
     found = None if change is None else {**benchmark(folder, int8=False), **change}
     shipped = shipping.decide(bundle.read(folder), found)
     assert shipped == Shipping()
-    shipping.install(folder, tmp_path / "champion", shipped)
+    installed(folder, tmp_path / "champion", shipped)
     assert set(bundle.read(tmp_path / "champion")["models"]) == {"fp32", "int8", "support"}
     assert not (tmp_path / "champion" / machines.FILE).exists()
 
@@ -112,15 +118,15 @@ def test_a_rollback_ships_it_as_before_on_the_same_type_of_machine(folder: Path,
 def test_what_was_tuned_stays_with_the_same_bundle_alone(folder: Path, tmp_path: Path):
     champion = tmp_path / "champion"
     shipped = shipping.decide(bundle.read(folder), benchmark(folder, int8=True))
-    shipping.install(folder, champion, shipped)
+    installed(folder, champion, shipped)
     tuned = Options(threads=1, arena=False)
     machines.write(champion, Route("fp32", "cpu"), tuned, {})
-    shipping.install(folder, champion, shipped)
+    installed(folder, champion, shipped)
     assert machines.read(champion) == (Route("fp32", "cpu"), tuned)
     facts = bundle.read(folder)
     models = {key: folder / entry["file"] for key, entry in facts.pop("models").items()}
     bundle.write(tmp_path / "other", models, {**facts, "lineage": {"weights_sha256": "others"}})
-    shipping.install(tmp_path / "other", champion, shipped)
+    installed(tmp_path / "other", champion, shipped)
     assert machines.read(champion) == (INT8, Options(threads=1))
 
 
@@ -128,8 +134,8 @@ def test_what_was_tuned_stays_with_the_same_bundle_alone(folder: Path, tmp_path:
 def test_a_damaged_champion_is_replaced(folder: Path, tmp_path: Path, file: str):
     champion = tmp_path / "champion"
     shipped = shipping.decide(bundle.read(folder), benchmark(folder, int8=True))
-    shipping.install(folder, champion, shipped)
+    installed(folder, champion, shipped)
     (champion / file).write_bytes(b"damaged")
-    shipping.install(folder, champion, shipped)
+    installed(folder, champion, shipped)
     assert set(bundle.read(champion)["models"]) == {"fp32", "int8", "support"}
     assert machines.read(champion) == (INT8, Options(threads=1))

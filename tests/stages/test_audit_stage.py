@@ -21,6 +21,7 @@ from components.stages.embed import embed
 from components.strategies.source_only import SourceOnly
 from components.training import session
 from components.training.compute import Compute
+from promotion_support import PROMOTE
 
 CLASSES = ("falling", "horizontal", "rising", "vertical")
 PLANTED = 7  # of the 120 labelled images of the target
@@ -34,6 +35,7 @@ def _params(**changes) -> None:
         "compute": {"device": "cpu", "threads": 1},
         "compare": ["fine_tune"],
         "students": [],
+        "promote": PROMOTE,
         "strategies": {"fine_tune": {}},
     }
     Path("params.yaml").write_text(yaml.safe_dump({**content, **changes}))

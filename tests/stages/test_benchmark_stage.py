@@ -30,6 +30,7 @@ from components.training.restore import restore
 from components.types import TASK
 from graft.commands import benchmark as command
 from graft.console import WIDTH
+from promotion_support import PROMOTE
 
 HIDDEN = """
 import sys
@@ -54,6 +55,7 @@ def made(toy_folder, tmp_path_factory):
         "strategies": STRATEGIES,
         "compare": list(STRATEGIES),
         "students": [],
+        "promote": PROMOTE,
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -182,6 +184,7 @@ def test_the_command_measures_a_bundle_alone_where_there_is_no_torch_and_no_work
         + """
 from pathlib import Path
 from graft.commands.benchmark import benchmark
+from promotion_support import PROMOTE
 benchmark(Path("bundle"), images=Path(sys.argv[1]), seconds=0.02, batch_sizes="1", providers="cpu")
 """
     )

@@ -65,6 +65,19 @@ def test_the_parameters_of_the_function_are_the_arguments(monkeypatch):
     assert caught.value.code == 2
 
 
+def test_parameters_with_a_default_are_options(monkeypatch):
+    got = []
+
+    def monitor(until: str | None = None, from_: str | None = None, by_hand: bool = False) -> None:
+        """Looks."""
+        got.append((until, from_, by_hand))
+
+    for given in ([], ["--until", "noon"], ["--from", "there", "--by-hand"]):
+        monkeypatch.setattr(sys, "argv", ["monitor", *given])
+        command.main(monitor)
+    assert got == [(None, None, False), ("noon", None, False), (None, "there", True)]
+
+
 def test_progress_is_shown_at_once_through_a_pipe():
     code = "import time; from components.stages.command import say; say('first'); time.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)

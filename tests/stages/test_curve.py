@@ -30,6 +30,7 @@ from components.stages.prepare import prepare
 from components.training.compute import Compute
 from components.types import TASK
 from graft.cli import app
+from promotion_support import PROMOTE
 from tests_support import alive, all_gone
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,6 +58,7 @@ def write_params(root: Path, steps: int = 4, **changes) -> None:
         "evaluate": {"resamples": 100},
         "compare": ["linear_probe"],
         "students": [],
+        "promote": PROMOTE,
         "teacher": "tune",
         "strategies": STRATEGIES,
     }

@@ -24,26 +24,35 @@ students: []
 strategies: {from_scratch: {}, source_only: {}, dan: {}, fine_tune: {}, prototypical: {}}
 evaluate: {resamples: 200, coverages: [1.0, 0.8]}
 export: {coverage: 0.8}
+promote: {registered_model: toy, aim: better, min_gain: 0.0, margin: 0.01, min_speed_up: 1.2, max_class_loss: 0.05,
+  max_slice_loss: 0.05, max_ece_gain: 0.03, max_latency_ratio: 2.0, max_size_ratio: 4.0, min_agreement: 0.995,
+  max_known_loss: 0.05, approval: auto}
 """
 CLASSES = ("cat", "dog", "owl")
 IMAGES = {("target", "train"): 6, ("target", "val"): 60, ("target", "test"): 150, ("source", "val"): 40}
+RECENT = {("recent", "train"): 5, ("recent", "val"): 90}
+RECENT_SKILL = {"from_scratch": -1.0, "source_only": 2.0, "dan": 4.0, "fine_tune": 0.5, "prototypical": 1.0}
+"""On these, those are best that are not on the others, and the worst answers the wrong classes."""
 SKILL = {"from_scratch": 1.0, "source_only": 1.5, "dan": 1.2, "fine_tune": 2.7, "prototypical": 2.0}
 NEEDS = {"source_only": ["source"], "dan": ["source", "unlabelled"]}
 SURE = 5.0
 """Factor by which all are too sure of themselves."""
 
 
-def _prepare() -> prepared.Prepared:
+def _prepare(recent: float | None = None) -> prepared.Prepared:
+    """`recent`: with images that came in since, of which this share is labelled."""
     rng = np.random.default_rng(0)
     rows, pixels = [], {}
-    for domain in ("target", "source"):
-        for (of, split), count in IMAGES.items():
+    for domain in ("target", "source", *([] if recent is None else ["recent"])):
+        for (of, split), count in {**IMAGES, **RECENT}.items():
             for index in range(count if of == domain else 0):
                 rows.append(
                     {"path": f"{domain}/{split}/{index}.png", "domain": domain, "split": split, "sha256": f"{index:x}",
                      "width": 20 + 4 * (index % 2), "height": 20, TASK: CLASSES[rng.integers(3)],
                      "site": ("north", "south")[index % 2]}
                 )  # fmt: skip
+                if domain == "recent" and index >= (recent or 0) * count:
+                    rows[-1][TASK] = ""
         count = sum(row["domain"] == domain for row in rows)
         pixels[domain] = np.zeros((count, 8, 8, 3), np.uint8)
     problems = {domain: {"unreadable": [], "duplicates": [], "contradictions": []} for domain in pixels}
@@ -61,6 +70,12 @@ def _train(name: str, data: prepared.Prepared, **facts) -> None:
         logits[:, np.arange(len(labels)), labels] += SKILL[name]
         arrays[f"{split}/{TASK}/logits"] = (SURE * logits).astype(np.float32)
         arrays[f"{split}/{TASK}/labels"] = labels
+    if data.recent is not None:
+        labels = data.recent.labels[TASK][data.recent.rows("val")]
+        logits = np.random.default_rng(len(name)).normal(size=(2, len(labels), 3))
+        logits[:, np.arange(len(labels)), np.arange(len(labels)) % 3] += RECENT_SKILL[name]
+        arrays[f"recent/{TASK}/logits"] = logits.astype(np.float32)
+        arrays[f"recent/{TASK}/labels"] = labels
     few = {"n_way": 3, "k_shot": 1, "n_query": 5, "count": 50} if name == "prototypical" else None
     if few:
         arrays["episodes/accuracy"] = rng.choice([0.6, 0.8], size=(2, 50)).astype(np.float32)
@@ -207,3 +222,62 @@ def test_the_stage_starts_without_torch_and_without_what_costs_a_second():
     code = "import sys, components.stages.evaluate; print({'torch', 'sklearn', 'scipy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def _with_recent(labelled: float) -> prepared.Prepared:
+    data = _prepare(labelled)
+    for name in SKILL:
+        _train(name, data)
+    return data
+
+
+def test_recent_images_choose_by_agreement(workspace):
+    data = _with_recent(0.0).recent
+    assert data is not None
+    found = _evaluation()
+    assert (found["chosen"], found["selected_by"]) == ("dan", "recent.agreement")
+    recent, rows = found["recent"], {row["strategy"]: row for row in found["strategies"]}
+    agreements = [row["recent"]["agreement"] for row in found["strategies"]]
+    assert agreements == sorted(agreements, reverse=True)
+    assert rows["fine_tune"]["val"]["accuracy"] > rows["dan"]["val"]["accuracy"]
+    assert (recent["images"], recent["labelled"], found["images"]["recent"]) == (90, 0, 90)
+    assert recent["rows"] == data.rows("val").tolist()
+    assert set(recent["votes_without"]) == set(SKILL)
+    arrays = tensorfile.load(paths.MODELS / "dan" / "predictions.safetensors")
+    decisions = arrays[f"recent/{TASK}/logits"].argmax(-1)
+    assert rows["dan"]["recent"]["agreement"] == pytest.approx(
+        (decisions == np.array(recent["votes_without"]["dan"])).mean()
+    )
+    assert rows["dan"]["recent"]["accuracy"] is None
+    assert np.mean(np.array(recent["votes"]) == np.arange(90) % 3) > 0.8  # those who know outvote those who do not
+    assert len(recent["doubtful"]) == 16
+    least = recent["doubtful"][0]
+    assert least["confidence"] == min(recent["confidence"])
+    assert least["path"] == data.paths[least["row"]]
+    assert {row["negative_transfer"] for row in rows.values()} == {None}
+    assert "dan was chosen on 90 recent images, none of them labelled, where it decides as the" in found["verdict"]
+    assert "fine_tune" in found["verdict"].split("agreement on the recent ones ranked lower")[0]
+
+
+def test_labels_of_recent_images_take_the_place_of_votes(workspace):
+    _with_recent(1.0)
+    found = _evaluation()
+    for row in found["strategies"]:
+        assert row["recent"]["agreement"] == pytest.approx(row["recent"]["accuracy"])
+    assert (found["recent"]["labelled"], found["recent"]["doubtful"]) == (90, [])
+    assert "90 recent images, all labelled, where it is right on" in found["verdict"]
+
+
+def test_recent_images_that_the_models_did_not_answer_are_refused(workspace):
+    _prepare(0.0)
+    with pytest.raises(DataError, match="other recent images than data/prepared has: train again"):
+        evaluate()
+
+
+def test_without_recent_images_nothing_is_said_of_them(workspace):
+    found = _evaluation()
+    assert list(found) == [
+        "chosen", "verdict", "selected_by", "confidence", "classes", "images", "seeds", "transfer", "failed", "pairs",
+        "strategies",
+    ]  # fmt: skip
+    assert "recent" not in paths.EVALUATION.read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ from components.stages.embed import embed
 from components.stages.explain import explain
 from components.stages.pretrain import pretrain
 from components.stages.train import train
+from promotion_support import PROMOTE
 
 TEMPERATURE = 1.5
 CLASSES = ("horizontal", "rising", "vertical", "falling")
@@ -33,6 +34,7 @@ def _params(**changes) -> None:
         "strategies": {"beginner": {"strategy": "from_scratch", "recipe": {"steps": 4, "lr": 0.02}}, "dan": {}},
         "compare": ["beginner", "dan"],
         "students": [],
+        "promote": PROMOTE,
         "explain": {"images": 4, "points": 20},
     }
     Path("params.yaml").write_text(yaml.safe_dump(content | changes))

@@ -33,6 +33,7 @@ from components.strategies.base import Strategy
 from components.training import session
 from components.training.compute import Compute
 from components.types import TASK, Preprocess
+from promotion_support import PROMOTE
 
 SIZE = 16  # of the toy's images
 CPU = Compute(torch.device("cpu"), "fp32", 1)
@@ -103,6 +104,7 @@ def params(tmp_path_factory) -> parameters.Params:
         "strategies": {"fine_tune": {}},
         "compare": ["fine_tune"],
         "students": [],
+        "promote": PROMOTE,
         "backbone": {"name": "small_resnet", "weights": "pretrained.safetensors"},
         "evaluate": {"resamples": 200},
     }

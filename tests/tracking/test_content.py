@@ -59,6 +59,16 @@ def test_scores_leave_out_what_is_not_known_and_flags():
     assert content.scores({**entry, "unseen": {"harmonic_mean": 0.4}})["test_accuracy_harmonic_mean"] == 0.4
 
 
+def test_recent_images_have_metrics_of_their_own_where_there_are_any():
+    entry = row("dan", 0.8)
+    recent = {"agreement": 0.9, "low": 0.8, "high": 1.0, "accuracy": None, "labelled": 0}
+    assert not [name for name in content.scores(entry) if name.startswith("recent")]
+    found = content.scores({**entry, "recent": recent})
+    assert {name for name in found if name.startswith("recent")} == {"recent_agreement"}
+    found = content.scores({**entry, "recent": {**recent, "accuracy": 0.7}})
+    assert (found["recent_agreement"], found["recent_accuracy"]) == (0.9, 0.7)
+
+
 def test_parameters_are_flat_and_what_is_not_set_is_left_out():
     tree = {"seed": 0, "data": {"source": None, "target": {"dataset": "toy"}, "tasks": ("a", "b")}, "teacher": None}
     assert content.flat(tree) == {"seed": "0", "data.target.dataset": "toy", "data.tasks": "a, b"}

@@ -12,6 +12,7 @@ import pytest
 
 from components import jsonfile, paths
 from components.deployment import bundle
+from components.errors import Unreachable
 from components.tracking import registry, store, sync
 from tracked_support import FAILED, NAMES, PARAMS, REASON, bundle_facts, serving, workspace
 
@@ -299,10 +300,19 @@ def _ask(address: str, endpoint: str, question: dict) -> dict:
 
 def test_a_server_is_told_the_same_and_its_pages_find_what_they_compare(copied, monkeypatch):
     root, told, _, experiment = copied
+    with monkeypatch.context() as away:
+        away.setenv(store.URI_VARIABLE, "http://127.0.0.1:9")  # where nobody listens
+        waiting = sync.sync(root, "toy", {**PARAMS, "seed": "7"}, later=True)
+        assert sync.owed(root), "what MLflow was not told is forgotten"
+        with pytest.raises(
+            Unreachable, match=r"http://127\.0\.0\.1:9 does not answer: .*; the results wait in their files"
+        ):
+            sync.sync(root, "toy", {**PARAMS, "seed": "7"})
     with serving(root) as address:
         monkeypatch.setenv(store.URI_VARIABLE, address)
         assert sync.sync(root, "toy", PARAMS) == told  # which another way of asking had told already
-        sync.sync(root, "toy", {**PARAMS, "seed": "7"})
+        assert sync.sync(root, "toy", {**PARAMS, "seed": "7"}) == waiting
+        assert not sync.owed(root)
         newest = {"experiment_ids": [experiment], "max_results": 4}
         runs = _ask(address, "runs/search", newest)["runs"]
         assert [run["info"]["run_name"] for run in runs] == ["3 strategies: dan", "dan", "fine_tune", FAILED]

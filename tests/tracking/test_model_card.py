@@ -112,3 +112,34 @@ def test_where_nothing_was_measured_the_card_tells_what_export_decided():
     assert "Its speed was not measured." in card
     assert "- `fp32@cpu`: admitted, 100.00% of 4 decisions agree" in card
     assert "- `int8@cpu`: refused, 75.00% of 4 decisions agree" in card
+
+
+def test_the_card_tells_how_it_stood_beside_the_champion():
+    figures = {
+        "strategy": "dan", "accuracy": 0.951, "ece": 0.021, "latency_ms": 0.5, "route": "int8@cpu", "size_mib": 1.25
+    }  # fmt: skip
+    told = {"images": 800, "machine": "2 cores of a CPU", "challenger": figures}
+    checks = [
+        {"name": "lead", "passed": True, "value": 0.01, "limit": 0.0, "sentence": "it leads", "decides": True},
+        {"name": "size", "passed": False, "value": 9.0, "limit": 4.0, "sentence": "it is large", "decides": True},
+        {"name": "class", "passed": False, "value": 0.1, "limit": 0.05, "sentence": "it loses 3", "decides": False},
+    ]
+
+    def section(champion: dict | None) -> str:
+        card = model_card.card(
+            bundle_facts(), evaluation(), model("dan"), None, name="graft-toy", version="3", decision="it leads",
+            checks=checks, evidence=told | {"champion": champion},
+        )  # fmt: skip
+        return card.partition("## Beside the champion\n\n")[2].partition("\n\n## ")[0]
+
+    assert section({**figures, "strategy": "mcc", "accuracy": 0.9, "latency_ms": 1.0, "route": "fp32@cpu"}) == (
+        "Measured on 800 test images and 2 cores of a CPU, in the code that serves, both in one run.\n\n"
+        "- this version: 95.1% right, calibration error 0.021, 0.50 ms for one image (`int8@cpu`), 1.25 MiB\n"
+        "- the champion then, `mcc`: 90.0% right, calibration error 0.021, 1.00 ms for one image (`fp32@cpu`), "
+        "1.25 MiB\n"
+        "- lead, passed: it leads\n"
+        "- size, failed: it is large\n"
+        "- class, failed, not asked for: it loses 3"
+    )
+    assert "; there was no champion to compare with.\n\n- lead, passed" in section(None)
+    assert "Beside the champion" not in _card()

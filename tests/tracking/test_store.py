@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from components.errors import Unreachable
 from components.tracking import store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,9 +46,12 @@ print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
 def test_several_processes_may_open_a_fresh_store_at_once(tmp_path):
+    """From a workspace that was made from the one whose store it is: the files lie where that one keeps them."""
+    other = tmp_path / ".graft/runs/one"
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", store.URI_VARIABLE: store.uri(tmp_path)}
     found = subprocess.run(
-        [sys.executable, "-c", FORKING, str(tmp_path)],
-        cwd=ROOT, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}, capture_output=True, text=True, timeout=240,
+        [sys.executable, "-c", FORKING, str(other)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     *experiments, codes = found.stdout.splitlines()
     assert codes == "[0, 0, 0]", found.stderr[-2000:]
@@ -55,6 +59,8 @@ def test_several_processes_may_open_a_fresh_store_at_once(tmp_path):
     assert len(set(experiments)) == 1  # all found the same experiment
     client, experiment = store.connect(tmp_path, "toy")
     assert len(client.search_runs([experiment])) == 3
+    assert client.get_experiment(experiment).artifact_location == store.artifacts(tmp_path).as_uri()
+    assert not other.exists()
 
 
 def test_the_store_is_the_workspace_s_own_or_the_one_of_the_environment(tmp_path, monkeypatch):
@@ -73,3 +79,11 @@ def test_a_server_that_does_not_answer_is_named(tmp_path, monkeypatch):
     with pytest.raises(MachineError, match=r"http://127\.0\.0\.1:9 does not answer") as caught:
         store.connect(tmp_path, "toy")
     assert "\n" not in str(caught.value)
+
+
+def test_a_password_is_not_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv(store.URI_VARIABLE, "http://somebody:secret@127.0.0.1:9")
+    assert store.address(tmp_path) == "http://127.0.0.1:9"
+    with pytest.raises(Unreachable) as caught:
+        store.connect(tmp_path, "toy")
+    assert str(caught.value) == "MLflow at http://127.0.0.1:9 does not answer: [Errno 111] Connection refused"

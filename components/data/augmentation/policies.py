@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
+from components.data.augmentation import colour
 from components.data.augmentation.geometry import warp
 from components.data.augmentation.random_policies import rand, trivial
 
@@ -61,12 +62,31 @@ def flip(image: Tensor, generator: Generator) -> Tensor:
     return _affine(image, generator, degrees=0, scale=0.1, shift=1 / 16, mirror=True)
 
 
+def appearance(image: Tensor, generator: Generator) -> Tensor:
+    """`light`, and then another look: for images that may come to look otherwise than those that are trained on.
+
+    Each is inverted or not (an operation of AutoAugment: Cubuk et al., 2019, arXiv:1805.09501, table 6), its contrast
+    and brightness change by up to 50 % and 30 %, and it is blurred by a random amount (SimCLR's other strong changes
+    beside the crop: Chen et al., 2020, arXiv:2002.05709, appendix A; here two mean filters stand for a Gaussian).
+    """
+    return _recoloured(light(image, generator), generator)
+
+
+def _recoloured(image: Tensor, generator: Generator) -> Tensor:
+    inverted, contrast, brightness, blur = torch.rand(4, len(image), generator=generator).to(image.device).unbind()
+    image = colour.invert(image, (inverted < 0.5).to(image.dtype))
+    image = colour.contrast(image, 0.5 + contrast)
+    image = colour.brightness(image, 0.7 + 0.6 * brightness)
+    return colour.blur(image, blur)
+
+
 AUGMENTATIONS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
     "none": none,
     "shift": shift,
     "light": light,
     "strong": strong,
     "flip": flip,
+    "appearance": appearance,
     "trivial_augment": lambda image, generator: trivial(flip(image, generator), generator),
     "rand_augment": lambda image, generator: rand(flip(image, generator), generator),
 }

@@ -26,23 +26,24 @@ def folder_of(options: ImagesParams) -> Path:
     return Path(options.manifest).parent
 
 
-def listing(options: ImagesParams, key: str, *, labelled: bool = True) -> Listing:
+def listing(options: ImagesParams, key: str, *, labelled: bool = True, recent: bool = False) -> Listing:
     """The images of the domain that the parameter `key`, such as "data.target", describes. Not `labelled`: classes are
-    neither asked for nor looked at, and every image is for training.
+    neither asked for nor looked at, and every image is for training. `recent`: a label is read where there is one, and
+    asked for nowhere; a part is as it is given, with a label and without.
 
-    Of a table, an image without a label is an unlabelled training image; one that the table puts into val or test is
-    left out and listed among the problems, since nothing could be measured on it.
+    Of a table that is not recent, an image without a label is an unlabelled training image; one that the table puts
+    into val or test is left out and listed among the problems, since nothing could be measured on it.
 
     Raises DataError where there is no image, only one class, a class without images, classes whose names differ only
     in case or in how Unicode writes them, or a part, domain or column that is not known.
     """
     root = folder_of(options)
     if options.manifest is not None:
-        found = manifest.listed(Path(options.manifest), root, options, key, labelled=labelled)
+        found = manifest.listed(Path(options.manifest), root, options, key, labelled=labelled, recent=recent)
     else:
-        found = folders.listed(root, options, key, labelled=labelled)
+        found = folders.listed(root, options, key, labelled=labelled, recent=recent)
     if options.metadata is not None:
         found = metadata.merged(found, Path(options.metadata), f"{key}.metadata")
-    if labelled:
+    if labelled and not recent:
         require_classes(found.classes, key, root)
     return found

@@ -33,9 +33,9 @@ def class_names(folder: Path) -> list[str]:
     return names
 
 
-def listed(root: Path, options: ImagesParams, key: str, *, labelled: bool) -> Listing:
+def listed(root: Path, options: ImagesParams, key: str, *, labelled: bool, recent: bool = False) -> Listing:
     """The images below `root`, by the layout of `options`; they may lie in further folders below the last level. See
-    `listing.listing` for the errors raised."""
+    `listing.listing` for `labelled`, `recent` and the errors raised."""
     levels = options.levels
     if not labelled and levels[-1:] == ("class",):
         levels = levels[:-1]
@@ -65,7 +65,7 @@ def listed(root: Path, options: ImagesParams, key: str, *, labelled: bool) -> Li
             "split/class, or whatever the folders stand for"
         )
     # Where domains are chosen from within the classes, a class may have none of them.
-    if labelled and "class" in at and not (options.domains and levels.index("domain") > at["class"]):
+    if labelled and not recent and "class" in at and not (options.domains and levels.index("domain") > at["class"]):
         for names in sorted(walk.folders):
             if len(names) > at["class"] and names[at["class"]] not in classes:
                 raise DataError(_empty(root.joinpath(*names[: at["class"] + 1]), walk.problems, key))

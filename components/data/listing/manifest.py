@@ -27,24 +27,25 @@ OWN = frozenset({*prepared.COLUMNS, TASK})
 `split` and `domain`: what says how the images are divided must not be overlooked."""
 
 
-def listed(path: Path, root: Path, options: ImagesParams, key: str, *, labelled: bool) -> Listing:
+def listed(path: Path, root: Path, options: ImagesParams, key: str, *, labelled: bool, recent: bool = False) -> Listing:
     """The images that the table names, whose paths are relative to `root` or absolute. Files that do not exist are
     among the problems; so are labels that are missing, and groups that the table itself tears apart. Of a path that
     is there twice one row is kept, with a label before without, test before val before train, or none where labels or
     answers differ.
 
-    See `listing.listing` for the errors raised; beyond them, DataError for an image that has a label, but no answer to
-    one of the further tasks: strategies for several tasks could learn nothing from it, and no one could measure them.
+    See `listing.listing` for `labelled`, `recent` and the errors raised; beyond them, DataError for an image that has a
+    label, but no answer to one of the further tasks: strategies for several tasks could learn nothing from it, and no
+    one could measure them.
     """
     problems: dict[str, list] = {}
     with tables.reading(path, f"{key}.manifest") as table:
-        reader = _Reader(path, root, options, key, table.header, labelled=labelled)
+        reader = _Reader(path, root, options, key, table.header, labelled=labelled, recent=recent)
         found = [image for row in table.rows if (image := reader.image(row, problems)) is not None]
     require_domains(reader.domains, options, key)
     images = _each_once(found, problems)
     if not images:
         raise DataError(_nothing(path, root, key, problems))
-    if labelled:
+    if labelled and not recent:
         problems["unlabelled"] = [str(image.path) for image in images if not image.class_name]
     problems["torn_groups"] = _torn(images)
     return Listing(
@@ -61,9 +62,20 @@ class _Reader:
     """Rows into images. `domains`: those met so far."""
 
     def __init__(
-        self, path: Path, root: Path, options: ImagesParams, key: str, header: Sequence[str], *, labelled: bool
+        self,
+        path: Path,
+        root: Path,
+        options: ImagesParams,
+        key: str,
+        header: Sequence[str],
+        *,
+        labelled: bool,
+        recent: bool,
     ) -> None:
-        self.path, self.root, self.options, self.key, self.labelled = path, root, options, key, labelled
+        self.path, self.root, self.options, self.key, self.recent = path, root, options, key, recent
+        # What comes in may be a list of paths alone: that nobody has labelled it need not be said in an empty column.
+        bare = recent and options.columns.label == ColumnsParams().label and options.columns.label not in header
+        self.labelled = labelled = labelled and not bare
         self.metadata = _metadata(header, options.columns, path, key, labelled=labelled)
         self.tasks = options.columns.tasks if labelled else ()
         self.at = {name: number for number, name in enumerate(header)}
@@ -87,13 +99,13 @@ class _Reader:
             return None
         label = self._cell(row, columns.label) if self.labelled else ""
         part = self._part(self._cell(row, columns.split))
-        if self.labelled and not label and part in ("val", "test"):
+        if self.labelled and not self.recent and not label and part in ("val", "test"):
             problems.setdefault("unlabelled_held_out", []).append(str(file))
             return None
         return Listed(
             path=file,
             class_name=sys.intern(label),
-            part=part if label else "train",
+            part=part if label or self.recent else "train",
             group=self._cell(row, columns.group) or None,
             answers=self._answers(row, label) if label and self.tasks else NOTHING,
             columns={name: row.values[self.at[name]] for name in self.metadata} if self.metadata else NOTHING,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from components.inference.serving.batcher import Batcher, Full
 from components.inference.serving.limits import Limits, Refused, busy
 from components.inference.serving.uploads import require_known_format
 
+if TYPE_CHECKING:
+    from components.inference.observer import Observer
+
 
 class Question(NamedTuple):
     """`content`: an image file's bytes; `features`: whether the answer is to hold them."""
@@ -25,10 +28,11 @@ class Question(NamedTuple):
 
 
 class Item(NamedTuple):
-    """A question whose image is decoded: uint8 [S, S, 3]."""
+    """A question whose image is decoded: uint8 [S, S, 3]; `content`: where the observer wants it."""
 
     pixels: np.ndarray
     features: bool
+    content: bytes | None = None
 
 
 class Answer(NamedTuple):
@@ -42,13 +46,21 @@ class Service:
     """One predictor and its queue.
 
     `state` is "starting" until `start`, "ready", and "stopping" from the moment a stop was asked for: what was accepted
-    is still answered then, and so is what still comes in until the port is closed.
+    is still answered then, and so is what still comes in until the port is closed. `observer`: is told of every batch,
+    and wants a model that has features.
     """
 
     def __init__(
-        self, predictor: Predictor, limits: Limits, *, max_batch: int, max_delay_s: float, capacity: int
+        self,
+        predictor: Predictor,
+        limits: Limits,
+        *,
+        max_batch: int,
+        max_delay_s: float,
+        capacity: int,
+        observer: Observer | None = None,
     ) -> None:
-        self.predictor, self.limits = predictor, limits
+        self.predictor, self.limits, self.observer = predictor, limits, observer
         self.max_batch, self.max_delay_s, self.capacity = max_batch, max_delay_s, capacity
         self.state: Literal["starting", "ready", "stopping"] = "starting"
         self.answered = 0
@@ -67,7 +79,7 @@ class Service:
         """Answers the smallest and the largest batch, so that no client waits for what a first run sets up."""
         side = self.predictor.preprocess.resize
         for size in sorted({1, self.max_batch}):
-            self.run([Item(np.zeros((side, side, 3), np.uint8), False)] * size)
+            self._answers([Item(np.zeros((side, side, 3), np.uint8), False)] * size)
 
     def start(self) -> None:
         """On the event loop that the questions will come from."""
@@ -101,7 +113,9 @@ class Service:
         """Raises Refused for what is no image, or none that can be used."""
         require_known_format(question.content)
         try:
-            return Item(self.predictor.pixels(question.content), question.features)
+            keeps = self.observer is not None and self.observer.keeps_images
+            pixels = self.predictor.pixels(question.content)
+            return Item(pixels, question.features, question.content if keeps else None)
         except images.TooManyPixels as error:
             raise Refused(413, str(error)) from None
         except DataError as error:
@@ -111,13 +125,21 @@ class Service:
 
     def run(self, items: list[Item]) -> list[Answer]:
         """One run of the model for images of any number of requests."""
+        outputs, answers = self._answers(items)
+        if self.observer is not None:
+            chances = outputs[self._outputs[self.predictor.task]]
+            self.observer.add(outputs[FEATURES], chances, [item.content for item in items])
+        return answers
+
+    def _answers(self, items: list[Item]) -> tuple[dict[str, np.ndarray], list[Answer]]:
+        """The outputs of the model, and what they say."""
         names = list(self._outputs.values())
-        if any(item.features for item in items):
+        if self.observer is not None or any(item.features for item in items):
             names.append(FEATURES)
         outputs = self.predictor.run(np.stack([item.pixels for item in items]), names)
         chances = {task: outputs[name] for task, name in self._outputs.items()}
         found = predictions(self.predictor.classes, chances, self.predictor.task, self.predictor.abstain_below)
-        return [
+        return outputs, [
             Answer(prediction, outputs[FEATURES][row] if item.features else None)
             for row, (item, prediction) in enumerate(zip(items, found, strict=True))
         ]

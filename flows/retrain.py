@@ -1,0 +1,132 @@
+"""The flow that retrains: the pipeline, the decision, and where a person has a say, that person's approval.
+
+The same for a schedule, for a person, and for drift; what differs is who competes, and on which images.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.runtime import flow_run
+
+from components import jsonfile, paths, workspaces
+from components import params as parameters
+from components.deployment import bundle
+from components.errors import ParamsError
+from components.params import PromoteParams
+from components.promotion import decisions
+from components.stages import adapt as adapt_stage
+from flows import approval, artifacts, stage_process, zombies
+from flows.pipeline import AGAIN, pipeline
+from flows.telling import run_name, teller
+
+DRIFT = "because of drift"
+
+
+def _name() -> str:
+    given = flow_run.parameters
+    return run_name("retrain", DRIFT if given.get("recent") else given.get("reason") or "")
+
+
+@flow(name="retrain", flow_run_name=_name, persist_result=False)
+def retrain(
+    root: str = ".", recent: bool = False, overrides: dict[str, Any] | None = None, reason: str = ""
+) -> dict[str, Any]:
+    """Runs the pipeline, decides about its bundle, and returns the decision, as the decision log keeps it.
+
+    `recent`: in a workspace of its own, where those compete that adapt to the images that came in; `overrides`: with
+    other parameters, in a workspace of its own too; `reason`: why, for the name of the run.
+
+    Raises ParamsError before anything starts, and StageError.
+    """
+    place = Path(root).resolve()
+    with zombies.alive(place, flow_run.id):
+        params = parameters.load(place)
+        if recent and overrides:
+            raise ParamsError("recent and overrides cannot both be given: what adapts is set by adapt in params.yaml")
+        source = place
+        if recent:
+            source = adapt(place)
+        elif overrides:
+            source = workspaces.isolated(place, f"{datetime.now(UTC):%Y-%m-%d-%H%M%S}-overrides", overlay(overrides))
+            workspaces.prune(place, adapt_stage.KEPT)
+        with _told(workspaces.environment(place) if source != place else {}):
+            pipeline(root=str(source), promotion=False)
+        artifacts.results(source)
+        return decide(place, source, params.promote)
+
+
+def decide(
+    root: Path, source: Path, params: PromoteParams, arguments: Sequence[str] = ("--propose",)
+) -> dict[str, Any]:
+    """Proposes the bundle of `source` for the workspace, asks whom it must ask, and returns the decision.
+
+    `arguments`: of the promote stage.
+    """
+    propose(root, [*([] if source == root else ["--from", str(source)]), *arguments])
+    if (root / paths.PROPOSAL).exists():
+        answer = approval.ask(root, params.approval_timeout_h)
+        if answer is not None:
+            settle(root, answer)
+    # Which was made before, where the pipeline changed nothing.
+    line = decisions.made(root, bundle.read(source / paths.BUNDLE), params) or decisions.read(root)[-1]
+    artifacts.decision(line)
+    return line
+
+
+def overlay(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """{"train.steps": 300} as the part of params.yaml that it changes: {"train": {"steps": 300}}."""
+    changed: dict[str, Any] = {}
+    for key, value in overrides.items():
+        *sections, last = key.split(".")
+        place = changed
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise ParamsError(f"overrides name {key!r}, and what it is a part of besides")
+        place[last] = value
+    return changed
+
+
+@task(task_run_name="adapt", **AGAIN)
+def adapt(root: Path) -> Path:
+    """Makes the workspace for adapting to the recent images; returns it."""
+    stage_process.verb(root, "adapt", say=teller("adapt"))
+    return root / jsonfile.read(root / paths.ADAPTATION)["path"]
+
+
+@task(task_run_name="propose", **AGAIN)
+def propose(root: Path, arguments: list[str]) -> None:
+    """Judges the bundle, registers it, and decides, as far as nobody is to be asked."""
+    stage_process.verb(root, "promote", *arguments, say=teller("promote"))
+
+
+@task(task_run_name="settle", **AGAIN)
+def settle(root: Path, answer: approval.Answer) -> None:
+    """Carries out what was answered."""
+    told = ["--settle", answer.verdict]
+    told += ["--by", answer.by] if answer.by else []
+    told += ["--reason", answer.reason] if answer.reason else []
+    stage_process.verb(root, "promote", *told, say=teller("promote"))
+
+
+@contextmanager
+def _told(environment: Mapping[str, str]) -> Generator[None]:
+    """These variables for every process that is started meanwhile. Not a parameter of the pipeline: Prefect shows
+    those, and the address of a store may hold a password."""
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,93 @@
+"""The approval gate, with a real Prefect API: what a person, a terminal or the clock answers to a paused run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from components import jsonfile, paths
+
+PROPOSAL = {
+    "version": "7",
+    "strategy": "dan",
+    "decision": {
+        "reason": "it leads by 3 points",
+        "checks": [
+            {
+                "name": "gain",
+                "passed": True,
+                "decides": True,
+                "sentence": "3 points (1 to 5), more than 0",
+            },
+            {"name": "latency", "passed": False, "decides": False, "sentence": "2.5 times | as slow"},
+        ],
+    },
+}
+
+
+@pytest.fixture
+def ask(api: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """Asks in a flow run; `meanwhile` is called with a client and the run's id once it has paused."""
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.runtime import flow_run
+
+    from flows import approval
+
+    monkeypatch.setattr(approval, "POLL_S", 0.1)
+    jsonfile.write(tmp_path / paths.PROPOSAL, PROPOSAL)
+
+    def run(meanwhile: Callable | None, timeout_h: float = 0.01) -> approval.Answer | None:
+        def answer(run: str) -> None:
+            with get_client(sync_client=True) as client:
+                while not client.read_flow_run(run).state.is_paused():
+                    time.sleep(0.05)
+                time.sleep(0.2)  # the form follows the state
+                meanwhile(client, run)
+
+        @flow(persist_result=False)
+        def gate() -> approval.Answer | None:
+            if meanwhile is not None:
+                threading.Thread(target=answer, args=(flow_run.id,), daemon=True).start()
+            return approval.ask(tmp_path, timeout_h)
+
+        return gate()
+
+    return run
+
+
+def test_a_person_sees_the_evidence_and_approves_with_name_and_reason(ask: Callable) -> None:
+    seen = {}
+
+    def approve(client, run: str) -> None:
+        keys = client.read_flow_run(run).state.state_details.run_input_keyset
+        seen["text"] = client.read_flow_run_input(run, keys["description"])
+        client.resume_flow_run(run, run_input={"decision": "approve", "by": "Ada", "reason": "looked at ten images"})
+
+    answer = ask(approve)
+    assert (answer.verdict, answer.by, answer.reason) == ("approve", "Ada", "looked at ten images")
+    text = str(seen["text"])
+    assert "Put dan (version 7) into production?" in text
+    assert "it leads by 3 points. Without an answer within 0.01 h the champion stays." in text
+    assert "| gain | ok | 3 points (1 to 5), more than 0 |" in text
+    assert "| latency | noted | 2.5 times" in text
+
+
+def test_a_rejection_without_words_is_one_all_the_same(ask: Callable) -> None:
+    answer = ask(lambda client, run: client.resume_flow_run(run, run_input={"decision": "reject"}))
+    assert (answer.verdict, answer.by, answer.reason) == ("reject", "Prefect's page", "no reason was given")
+
+
+def test_nobody_answers_and_the_run_goes_on_in_time(ask: Callable) -> None:
+    started = time.monotonic()
+    answer = ask(None, timeout_h=1 / 3600)
+    assert answer.verdict == "timeout"
+    assert time.monotonic() - started < 15
+
+
+def test_a_decision_on_a_terminal_ends_the_wait(ask: Callable, tmp_path: Path) -> None:
+    assert ask(lambda client, run: (tmp_path / paths.PROPOSAL).unlink()) is None
