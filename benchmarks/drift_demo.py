@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +39,12 @@ OVERLAY = {
     "prepare": {"labels_per_class": None},
     "compare": ["linear_probe", "fine_tune"],
     "adapt": {"compare": ["source_only", "dann", "cdan", "mcc"]},
-    "strategies": {name: {"recipe": {"batch_size": 32}} for name in ("dann", "cdan", "mcc")},
+    "strategies": {name: {"recipe": {"batch_size": 32, "steps": 100}} for name in ("dann", "cdan", "mcc")},
     "students": [],
     "teacher": None,
     "train": {"seeds": [0]},
-    "benchmark": {"seconds": 0.2},
+    "explain": {"images": 4, "points": 60},
+    "benchmark": {"seconds": 0.1},
     "promote": {"registered_model": NAME},
     "monitor": {"cool_down_h": 0},
 }
@@ -108,7 +109,7 @@ class Demo:
         watched = ["--observe", "--keep-images", "64"] if observe else []
         self.graft("predict", str(images.relative_to(self.place)), "--out", table.name, *watched)
         with table.open(newline="", encoding="utf-8") as stream:
-            right = [row["class"] == Path(row["path"]).parent.name for row in csv.DictReader(stream)]
+            right = [row["class"] == _class(Path(row["path"])) for row in csv.DictReader(stream)]
         accuracy = sum(right) / len(right)
         print(f"{accuracy:.1%} of {len(right)} are right")
         return accuracy
@@ -129,28 +130,27 @@ def _workspace(root: Path, seed: int) -> tuple[Path, Path]:
     everything = sorted(digits.glob("*/*.png"))
     order = np.random.default_rng(seed).permutation(len(everything))
     taken = np.split(order, np.cumsum(list(PARTS.values())))
-    files = {str(CAMERA / _below(everything[row])): everything[row] for row in taken[-1]}
+    files = {str(CAMERA / everything[row].parent.name / everything[row].name): everything[row] for row in taken[-1]}
     place = workspaces.isolated(root, NAME, OVERLAY, files=files)
     coming = place / "coming"
     for part, rows in zip(PARTS, taken, strict=False):
-        _copies((everything[row] for row in rows), coming / part, change=part != "usual")
+        _copies([everything[row] for row in rows], coming / part, change=part != "usual")
     return place, coming
 
 
-def _below(file: Path) -> Path:
-    """class/name of an image."""
-    return Path(file.parent.name, file.name)
-
-
-def _copies(files: Iterable[Path], folder: Path, *, change: bool) -> None:
-    for file in files:
-        target = folder / _below(file)
-        target.parent.mkdir(parents=True, exist_ok=True)
+def _copies(files: Sequence[Path], folder: Path, *, change: bool) -> None:
+    """Named in the order in which they come in: in order of their classes, the last ones would be of one kind."""
+    folder.mkdir(parents=True)
+    for number, file in enumerate(files):
         with Image.open(file) as image:
             picture = image.convert("RGB")
         if change:
             picture = ImageOps.invert(picture).filter(ImageFilter.GaussianBlur(BLUR_PX))
-        picture.save(target)
+        picture.save(folder / f"{number:04d}_{file.parent.name}.png")
+
+
+def _class(file: Path) -> str:
+    return file.stem.rpartition("_")[2]
 
 
 def _summary(found: dict[str, float], place: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
-from prefect import pause_flow_run
+from prefect import flow, pause_flow_run
 from prefect.client.orchestration import get_client
 from prefect.exceptions import FlowPauseTimeout
 from prefect.input import RunInput
@@ -22,7 +22,7 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from components import jsonfile, paths
-from flows import artifacts
+from flows import artifacts, zombies
 
 PAGE = "Prefect's page"
 """Who decides where nobody has said his name."""
@@ -46,6 +46,20 @@ class Answer:
     verdict: Literal["approve", "reject", "timeout"]
     by: str
     reason: str
+
+
+def _name() -> str:
+    proposal = jsonfile.read(Path(flow_run.parameters["root"]) / paths.PROPOSAL)
+    return f"approve {proposal['strategy']} (version {proposal['version']})?"
+
+
+@flow(name="approval", flow_run_name=_name, persist_result=False)
+def gate(root: str, timeout_h: float) -> Answer | None:
+    """`ask`, in a run of its own, so that the one that asks goes on running: a paused run loses its place among the
+    deployment's `concurrency_limit`, and Prefect crashes it for that minutes later."""
+    place = Path(root)
+    with zombies.alive(place, flow_run.id):
+        return ask(place, timeout_h)
 
 
 def ask(root: Path, timeout_h: float) -> Answer | None:

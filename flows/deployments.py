@@ -51,7 +51,11 @@ def make_pool(root: Path) -> None:
     from prefect.workers.process import ProcessWorker
 
     template = ProcessWorker.get_default_base_job_template()
-    template["variables"]["properties"]["working_dir"]["default"] = str(root.resolve())
+    variables = template["variables"]["properties"]
+    variables["working_dir"]["default"] = str(root.resolve())
+    # Its output would go through the worker: when that is killed, the run would end at its next line. Prefect has the
+    # log of it all the same.
+    variables["stream_output"]["default"] = False
     with get_client(sync_client=True) as client:
         client.create_work_pool(
             WorkPoolCreate(name=LOCAL_POOL, type=ProcessWorker.type, base_job_template=template), overwrite=True

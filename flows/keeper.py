@@ -211,7 +211,7 @@ class Keeper:
         swept = -SWEEP_S
         while True:
             now = time.monotonic()
-            if now - swept > SWEEP_S and self._prefect.running:
+            if now - swept > SWEEP_S and self._prefect.answers:
                 swept = now
                 self._sweep()
             for service in self._kept:
@@ -227,6 +227,7 @@ class Keeper:
                     service.start()
                     del due[name]
                     since[name] = now
+                    swept = -SWEEP_S  # what died may not have died alone
             time.sleep(POLL_S)
 
     def _sweep(self, *, taken_on_s: float = TAKEN_ON_S) -> None:

@@ -80,7 +80,9 @@ def promote(root: Path) -> None:
 def _name() -> str:
     """A workspace of its own has a name that says what for."""
     root = Path(flow_run.parameters.get("root", "."))
-    return f"pipeline in {root.name}" if root.parent.name == paths.RUNS.name else run_name("pipeline")
+    if root.parent.name == paths.RUNS.name:
+        return f"pipeline in {root.name}"
+    return run_name("pipeline", "" if flow_run.parameters.get("promotion", True) else "without promotion")
 
 
 @flow(name="pipeline", flow_run_name=_name, task_runner=THREADS, persist_result=False)

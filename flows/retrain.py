@@ -71,7 +71,7 @@ def decide(
     """
     propose(root, [*([] if source == root else ["--from", str(source)]), *arguments])
     if (root / paths.PROPOSAL).exists():
-        answer = approval.ask(root, params.approval_timeout_h)
+        answer = approval.gate(str(root), params.approval_timeout_h)
         if answer is not None:
             settle(root, answer)
     # Which was made before, where the pipeline changed nothing.

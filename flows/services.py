@@ -93,16 +93,21 @@ def environment(root: Path) -> dict[str, str]:
         **os.environ,
         **server.QUIET,
         "PREFECT_SERVER_UI_ENABLED": "true",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_HOME": server.home(root),
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # judges of language models: five processes for nothing
     }
 
 
 def prefect(root: Path, port: int, folder: Path) -> Service:
-    command = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
-    return Service(
-        "Prefect", command, log=folder / "prefect.log", environment=environment(root), url=f"http://{HOST}:{port}"
-    )
+    command, url = ["prefect", "server", "start", "--host", HOST, "--port", str(port)], f"http://{HOST}:{port}"
+    # Its pages would ask at the port of its settings, which is 4200 whatever the command line says.
+    told = {**environment(root), "PREFECT_SERVER_UI_API_URL": f"{url}/api"}
+    # Who holds a place among a deployment's `concurrency_limit` is otherwise forgotten when the server starts anew, and
+    # Prefect crashes a run whose place it no longer knows.
+    told["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"] = "prefect.server.concurrency.lease_storage.filesystem"
+    return Service("Prefect", command, log=folder / "prefect.log", environment=told, url=url)
 
 
 def mlflow(root: Path, port: int, folder: Path, experiment: str) -> Service | None:

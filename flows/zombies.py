@@ -42,15 +42,19 @@ def is_dead(root: Path, run: UUID | str) -> bool:
 
 
 def sweep(root: Path) -> list[str]:
-    """Marks the dead runs of a workspace as crashed; returns their names. Needs a Prefect API."""
+    """Marks the dead runs of a workspace, and of those below it, as crashed; returns their names. Needs a Prefect
+    API."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from prefect.client.schemas.objects import StateType
     from prefect.states import Crashed
 
-    dead = [UUID(path.stem) for path in sorted((root / FOLDER).glob("*.lock")) if is_dead(root, path.stem)]
-    if not dead:
+    places = [root, *(path.parent for path in (root / paths.RUNS).glob(f"*/{paths.STATE}"))]
+    locks = [(place, path.stem) for place in places for path in sorted((place / FOLDER).glob("*.lock"))]
+    left = [(place, run) for place, run in locks if is_dead(place, run)]
+    if not left:
         return []
+    dead = [UUID(run) for _, run in left]
     found = []
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=dead))):
@@ -58,8 +62,8 @@ def sweep(root: Path) -> list[str]:
                 message = "its process is gone: killed, or its machine was restarted"
                 client.set_flow_run_state(run.id, Crashed(message=message), force=True)
                 found.append(run.name)
-    for run in dead:
-        _lock(root, run).unlink(missing_ok=True)
+    for place, run in left:
+        _lock(place, run).unlink(missing_ok=True)
     return found
 
 

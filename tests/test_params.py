@@ -76,12 +76,25 @@ def test_a_threshold_of_the_promotion_that_is_missing_is_an_error(key: str):
         ("promote.max_clas_loss", 0.1, "promote.max_clas_loss is not a parameter; did you mean 'max_class_loss'?"),
         ("monitor.windows", [5], "monitor: windows must be numbers of images, at least 20"),
         ("monitor.alpha", 1.0, "monitor: alpha is 1.0, but must lie between 0 and 1"),
+        ("monitor.permutations", 798, "monitor: permutations is 798, but alpha 0.01 over 2 windows needs at least 799"),
         ("adapt.images", 3, "adapt: images is 3, but must be at least 50"),
         ("run.timeout_h", 0, "run: timeout_h is 0.0, but must be positive"),
     ],
 )
 def test_what_keeps_a_pipeline_running_is_checked_when_it_is_loaded(path: str, value: object, said: str):
     assert _refusal(_with(path, value)).startswith(said)
+
+
+def test_as_many_permutations_are_asked_for_as_the_monitor_s_tests_take():
+    from components.monitoring import drift, permutation
+
+    tests = len(drift.TESTS) * len(params.MonitorParams().windows)
+    assert permutation.least(tests, 0.01) == 799
+    for alpha, windows in ((0.05, [50]), (0.02, [50, 100, 200])):
+        least = permutation.least(len(drift.TESTS) * len(windows), alpha)
+        entry = {"alpha": alpha, "windows": windows}
+        assert params.parse(_with("monitor", {**entry, "permutations": least})).monitor.permutations == least
+        assert "needs at least" in _refusal(_with("monitor", {**entry, "permutations": least - 1}))
 
 
 def test_an_entry_s_recipe_lies_over_the_one_of_train():

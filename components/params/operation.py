@@ -3,6 +3,7 @@ done when the images change."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,6 +56,10 @@ class PromoteParams(Section):
         require(self.approval_timeout_h > 0, f"approval_timeout_h is {self.approval_timeout_h}, but must be positive")
 
 
+TESTS = 4
+"""Of each window: see `components.monitoring.drift`."""
+
+
 @dataclass(frozen=True)
 class MonitorParams(Section):
     """How the images that come in are watched.
@@ -80,7 +85,12 @@ class MonitorParams(Section):
         require(len(self.windows) > 0 and min(self.windows) >= 20, "windows must be numbers of images, at least 20")
         require(len(set(self.windows)) == len(self.windows), f"windows {list(self.windows)} repeat")
         require(0 < self.alpha < 1, f"alpha is {self.alpha}, but must lie between 0 and 1")
-        require(self.permutations >= 100, f"permutations is {self.permutations}, but must be at least 100")
+        least = math.ceil(TESTS * len(self.windows) / self.alpha - 1e-9) - 1
+        require(
+            self.permutations >= least,
+            f"permutations is {self.permutations}, but alpha {self.alpha:g} over {len(self.windows)} windows needs at "
+            f"least {least}: with fewer, no p-value could be small enough",
+        )
         require(self.reference >= 50, f"reference is {self.reference}, but must be at least 50 images")
         for name in ("shown", "cool_down_h", "max_retrains"):
             require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}, but must not be negative")

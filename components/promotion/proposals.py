@@ -22,6 +22,7 @@ from components.promotion.decisions import RULE
 from components.promotion.evidence import gather, shipped
 from components.promotion.rule import Decision, decide
 from components.speed.shipping import Shipping
+from components.tracking import sync
 
 Answer = Literal["approve", "reject", "timeout"]
 ANSWERS: tuple[Answer, ...] = ("approve", "reject", "timeout")
@@ -72,7 +73,12 @@ def propose(root: Path, source: Path, params: Params) -> Proposal:
     as it stands. `params`: those of `root`."""
     with transaction.exclusive(root) as note:
         known = _known(root, source, params)
-        return _propose(root, source, params, note or "") if known is None else replace(known, note=note or "")
+        if known is None:
+            return _propose(root, source, params, note or "")
+        if sync.owed(source):  # it was decided while MLflow was away, or nothing but the report has changed
+            shown = jsonfile.read(source / paths.TRACKING)["params"]
+            sync.sync(root, params.promote.registered_model, shown, source=source)
+        return replace(known, note=note or "")
 
 
 def settle(root: Path, params: Params, answer: Answer, *, by: str, reason: str = "") -> Proposal:
@@ -133,9 +139,9 @@ def outdated(root: Path, proposal: Proposal) -> str | None:
 
 
 def pending(root: Path, source: Path, params: Params) -> bool:
-    """Whether there is something to decide about the bundle of `source`. Imports no mlflow: a driver asks before it
-    starts."""
-    if transaction.interrupted(root) is not None:
+    """Whether there is something to decide about the bundle of `source`, or to tell MLflow. Imports no mlflow: a driver
+    asks before it starts."""
+    if transaction.interrupted(root) is not None or sync.owed(source):
         return True
     return _known(root, source, params) is None
 

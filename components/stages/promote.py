@@ -33,10 +33,11 @@ def promote(
     params = parameters.load(root)
     if sum((propose, bool(settle), force)) > 1:
         raise ParamsError("--propose, --settle and --force exclude one another")
-    if settle and settle not in ANSWERS:
+    answer = next((known for known in ANSWERS if known == settle), None)
+    if settle and answer is None:
         raise ParamsError(f"--settle is {settle!r}; choose from: {', '.join(ANSWERS)}")
-    if settle:
-        say(described(proposals.settle(root, params, settle, by=by or "somebody", reason=reason)))
+    if answer is not None:
+        say(described(proposals.settle(root, params, answer, by=by or "somebody", reason=reason)))
     elif force:
         say(described(proposals.force(root, source, params, by=by or "somebody", reason=reason)))
     elif pending(root, source, params):
@@ -55,8 +56,8 @@ def rollback(root: Path, version: str | None = None, *, by: str, reason: str = "
 
 
 def pending(root: Path, source: Path, params: Params) -> bool:
-    """Whether there is something to decide about the bundle of `source`. Imports no mlflow: a driver asks before it
-    starts."""
+    """Whether there is something to decide about the bundle of `source`, or to tell MLflow. Imports no mlflow: a driver
+    asks before it starts."""
     return proposals.pending(root, source, params)
 
 

@@ -116,7 +116,7 @@ def kept(client: MlflowClient, name: str, version: str) -> dict[str, str]:
 
     entry = _version(client, name, version)
     place = _origin(entry.tags[BUNDLE_TAG])
-    names = [Path(file.path).name for file in client.list_artifacts(entry.run_id, place)]
+    names = [Path(file.path).name for file in client.list_artifacts(str(entry.run_id), place)]
     return {file: mlflow.artifacts.load_text(f"runs:/{entry.run_id}/{place}/{file}") for file in names}
 
 

@@ -16,8 +16,8 @@ def history(
     """Show what was decided, when, by whom and why."""
     import json
 
-    from rich import box
-    from rich.table import Table
+    from rich.padding import Padding
+    from rich.text import Text
 
     from components.promotion import decisions, versions
 
@@ -29,21 +29,17 @@ def history(
     if not lines:
         out.print("Nothing was decided yet: `graft promote` decides about the last run's bundle.")
         return
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    for heading in ("time", "decision", "version", "strategy", "lead, points", "by"):
-        table.add_column(heading, no_wrap=heading not in ("strategy", "by"), overflow="fold")
-    table.add_column("reason", overflow="fold", ratio=1)
     for line in lines:
         lead = versions.leading(line)
-        table.add_row(
-            line["time"].replace("T", " ").removesuffix("Z")[:16],
-            line["decision"] + (" (forced)" if line.get("forced") else ""),
-            line["version"],
-            line["strategy"],
-            ""
-            if lead is None
-            else f"{100 * lead['value']:+.1f} ({100 * lead['low']:+.1f} to {100 * lead['high']:+.1f})",
-            line.get("by", ""),
-            line["reason"],
-        )
-    out.print(table)
+        forced = ", against the rule" if line.get("forced") else ""
+        told = [
+            f"{line['time'].replace('T', ' ').removesuffix('Z')[:16]} UTC",
+            f"{line['decision']}{forced}",
+            f"version {line['version']}, {line['strategy']}",
+            f"by {line['by']}" if line.get("by") else "",
+        ]
+        if lead is not None:
+            points = [f"{100 * lead[end]:+.1f}" for end in ("value", "low", "high")]
+            told.append(f"lead {points[0]} points ({points[1]} to {points[2]})")
+        out.print(Text("  ".join(filter(None, told)), style="bold"))
+        out.print(Padding(Text(line["reason"]), (0, 0, 1, 4)))

@@ -43,5 +43,7 @@ def _show_results() -> None:
     out, evaluation = console(), jsonfile.read(paths.EVALUATION)
     out.print(leaderboard.table(jsonfile.read(paths.LEADERBOARD), evaluation["failed"]))
     out.print(evaluation["verdict"])
+    if paths.ORIGIN.exists():  # made from another one, which is the one that has a champion
+        return
     show_champion(out)
     out.print(f"Report: {paths.REPORT}   Bundle: {paths.CHAMPION}   MLflow and Prefect: make ui")

@@ -29,6 +29,23 @@ def status() -> None:
     table.add_row("promote", "to run" if waiting else "up to date")
     out.print(table)
     show_champion(out)
+    _show_observed(root, out)
+
+
+def _show_observed(root: Path, out: Console) -> None:
+    """What has come in, and what the last check made of it; nothing where nothing is observed."""
+    from components import jsonfile, paths
+    from components.monitoring import budget
+    from components.monitoring.observations import Observations
+
+    if not (root / paths.OBSERVATIONS).is_dir():
+        return
+    for entry in Observations.open(root / paths.OBSERVATIONS).summary()[-1:]:
+        kept = f", {entry['images']:,} images kept" if entry["images"] else ""
+        last = f", the last at {budget.stamp(entry['last'])}" if entry["last"] else ""
+        out.print(f"Observed: {entry['observations']:,} answers of {entry['strategy']}{last}{kept}.", markup=False)
+    last_check = root / paths.MONITOR / "last.json"
+    out.print(jsonfile.read(last_check)["sentence"] if last_check.exists() else "Not compared yet: graft monitor")
 
 
 def show_champion(out: Console) -> None:
@@ -41,7 +58,7 @@ def show_champion(out: Console) -> None:
         out.print("No champion yet: `graft promote` makes one of the last run's bundle.")
     else:
         version = "" if champion["version"] is None else f" (version {champion['version']})"
-        out.print(f"Champion: {champion['strategy'] or 'damaged; `graft rollback` puts it back'}{version}.")
+        out.print(f"Champion: {champion['strategy'] or 'damaged; `graft rollback VERSION` puts one back'}{version}.")
     if lines:
         last = lines[-1]
         out.print(f"Last decision: {last['decision']} version {last['version']}, {last['reason']}.", markup=False)

@@ -91,3 +91,36 @@ def test_nobody_answers_and_the_run_goes_on_in_time(ask: Callable) -> None:
 
 def test_a_decision_on_a_terminal_ends_the_wait(ask: Callable, tmp_path: Path) -> None:
     assert ask(lambda client, run: (tmp_path / paths.PROPOSAL).unlink()) is None
+
+
+def test_the_run_that_asks_goes_on_running_while_the_question_waits(
+    api: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A paused run would lose its place among the deployment's concurrency limit, and be crashed for that."""
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+    from prefect.runtime import flow_run
+
+    from flows import approval
+
+    monkeypatch.setattr(approval, "POLL_S", 0.1)
+    jsonfile.write(tmp_path / paths.PROPOSAL, PROPOSAL)
+    seen = {}
+
+    def answer(run: str) -> None:
+        below = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run]))
+        with get_client(sync_client=True) as client:
+            while not (found := client.read_flow_runs(flow_run_filter=below)) or not found[0].state.is_paused():
+                time.sleep(0.05)
+            time.sleep(0.2)  # the form follows the state
+            seen.update(name=found[0].name, asks=client.read_flow_run(run).state.is_running())
+            client.resume_flow_run(found[0].id, run_input={"decision": "approve"})
+
+    @flow(persist_result=False)
+    def asks() -> approval.Answer | None:
+        threading.Thread(target=answer, args=(flow_run.id,), daemon=True).start()
+        return approval.gate(str(tmp_path), 0.01)
+
+    assert asks().verdict == "approve"
+    assert seen == {"name": "approve dan (version 7)?", "asks": True}
