@@ -184,7 +184,6 @@ def test_the_command_measures_a_bundle_alone_where_there_is_no_torch_and_no_work
         + """
 from pathlib import Path
 from graft.commands.benchmark import benchmark
-from promotion_support import PROMOTE
 benchmark(Path("bundle"), images=Path(sys.argv[1]), seconds=0.02, batch_sizes="1", providers="cpu")
 """
     )
