@@ -76,7 +76,11 @@ def test_a_threshold_of_the_promotion_that_is_missing_is_an_error(key: str):
         ("promote.max_clas_loss", 0.1, "promote.max_clas_loss is not a parameter; did you mean 'max_class_loss'?"),
         ("monitor.windows", [5], "monitor: windows must be numbers of images, at least 20"),
         ("monitor.alpha", 1.0, "monitor: alpha is 1.0, but must lie between 0 and 1"),
-        ("monitor.permutations", 798, "monitor: permutations is 798, but alpha 0.01 over 2 windows needs at least 799"),
+        (
+            "monitor.permutations",
+            7998,
+            "monitor: permutations is 7998, but alpha 0.001 over 2 windows needs at least 7999",
+        ),
         ("adapt.images", 3, "adapt: images is 3, but must be at least 50"),
         ("run.timeout_h", 0, "run: timeout_h is 0.0, but must be positive"),
     ],

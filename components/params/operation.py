@@ -73,8 +73,8 @@ class MonitorParams(Section):
     """
 
     windows: tuple[int, ...] = (100, 400)
-    alpha: float = 0.01
-    permutations: int = 2000
+    alpha: float = 0.001
+    permutations: int = 8000
     reference: int = 1000
     shown: int = 12
     cool_down_h: float = 24.0

@@ -99,7 +99,8 @@ def _on_the_test_images(evidence: Evidence, limits: PromoteParams) -> tuple[tupl
         sentence = (
             f"the challenger's lead is {told}, {'' if above else 'not '}clearly above {100 * limits.min_gain:g} points"
         )
-        return (Check("lead", above, lead.low, limits.min_gain, sentence),), f"better than the champion by {told}"
+        ahead = "better than the champion by" if lead.low > 0 else "as close to the champion as min_gain asks:"
+        return (Check("lead", above, lead.low, limits.min_gain, sentence),), f"{ahead} {told}"
     above, speed_up = lead.low > -limits.margin, given(evidence.speed_up)
     fast = speed_up.value >= limits.min_speed_up and speed_up.low > 1
     times = f"{speed_up.value:.2f} ({speed_up.low:.2f} to {speed_up.high:.2f}) times as fast"

@@ -155,7 +155,13 @@ def test_ctrl_c_leaves_nothing_half(colours, photos, tmp_path):
         os.link(photos / "a.png", photos / f"{number:05}.png")
     out = tmp_path / "results" / "p.csv"
     arguments = ["predict", str(photos), "--out", str(out), "--bundle", str(colours()), "--batch-size", "1"]
-    process = subprocess.Popen([sys.executable, "-m", "graft", *arguments], cwd=ROOT, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "graft", *arguments],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        # Whoever runs the tests in the background may have SIGINT ignored, and a child inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 30
     while not (parts := list(out.parent.glob(".p.csv.*.part"))) or not parts[0].stat().st_size:
         assert process.poll() is None, process.communicate()[1].decode()
