@@ -79,7 +79,7 @@ def test_a_threshold_of_the_promotion_that_is_missing_is_an_error(key: str):
         (
             "monitor.permutations",
             7998,
-            "monitor: permutations is 7998, but alpha 0.001 over 2 windows needs at least 7999",
+            "monitor: permutations is 7998, but alpha 0.001 over 2 windows needs",
         ),
         ("adapt.images", 3, "adapt: images is 3, but must be at least 50"),
         ("run.timeout_h", 0, "run: timeout_h is 0.0, but must be positive"),
