@@ -57,7 +57,7 @@ def operation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operation]:
     for name in ADAPTING:
         params["strategies"][name]["recipe"] |= {"batch_size": 32}
     params["adapt"] |= {"compare": ADAPTING}
-    params["monitor"] |= {"windows": [WINDOW], "permutations": 500}
+    params["monitor"] |= {"windows": [WINDOW], "permutations": 4000}
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     declare(root)
     with schedule(root, params["promote"]["registered_model"]) as up:
