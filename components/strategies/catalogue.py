@@ -6,6 +6,7 @@ Reading it does not import torch, so that a wrong hyper-parameter is refused in 
 from __future__ import annotations
 
 import ast
+import gc
 import importlib
 from functools import cache
 from pathlib import Path
@@ -114,7 +115,7 @@ def load(name: str) -> type[Strategy]:
 def hyper_parameters(name: str) -> dict[str, Parameter]:
     """Keyword-only parameters of the strategy's constructor, read from the source text."""
     source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
-    for node in ast.parse(source).body:
+    for node in _tree(source).body:
         if isinstance(node, ast.ClassDef) and node.name == STRATEGIES[name].class_name:
             for method in node.body:
                 if isinstance(method, ast.FunctionDef) and method.name == "__init__":
@@ -124,6 +125,22 @@ def hyper_parameters(name: str) -> dict[str, Parameter]:
                         if arg.annotation and default and arg.arg != TEACHER
                     }
     return {}
+
+
+def _tree(source: str) -> ast.Module:
+    """The syntax tree of a source text, built with no garbage collection in the middle.
+
+    Until CPython 3.11.8 all threads count the depth of their trees in one place. A collection runs finalizers, which let
+    another thread build its own (pydantic does, in the threads of Prefect), and the count is off: a SystemError
+    (gh-106905).
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(source)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def needs(name: str, given: dict[str, Any]) -> tuple[str, ...]:
@@ -147,6 +164,8 @@ def _adapter(annotation: str) -> Any:
 
 def check_hyper_parameters(name: str, given: dict[str, Any], key: str) -> None:
     """Raises ParamsError if a given value has no place in the constructor's signature, or the wrong type for it."""
+    if not given:  # most entries of a params.yaml, and then there is no source text to read
+        return
     from pydantic import ValidationError
 
     known = hyper_parameters(name)
