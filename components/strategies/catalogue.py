@@ -130,8 +130,8 @@ def hyper_parameters(name: str) -> dict[str, Parameter]:
 def _tree(source: str) -> ast.Module:
     """The syntax tree of a source text, built with no garbage collection in the middle.
 
-    Until CPython 3.11.8 all threads count the depth of their trees in one place. A collection runs finalizers, which let
-    another thread build its own (pydantic does, in the threads of Prefect), and the count is off: a SystemError
+    Until CPython 3.11.8 all threads count the depth of their trees in one place. A collection runs finalizers, which
+    let another thread build its own (pydantic does, in Prefect's threads), and the count is off: a SystemError
     (gh-106905).
     """
     collects = gc.isenabled()
