@@ -65,11 +65,13 @@ FAST = Recipe(steps=60, batch_size=32, lr=0.1, augment="none", log_every=10, eva
 
 @pytest.fixture(autouse=True, scope="session")
 def own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Optimised graphs of the tests' models have no place in the user's cache, and their trainings do not wait for the
-    user's."""
+    """What the tests' models leave on the machine has no place in the user's cache, and their trainings do not wait for
+    the user's. The tests' processes share a cache: an architecture is traced once for all of them."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRAFT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        patch.setenv("GRAFT_SLOTS", str(tmp_path_factory.getbasetemp() / "slots"))
+        patch.setenv("GRAFT_CACHE", str(shared / "cache"))
+        patch.setenv("GRAFT_SLOTS", str(base / "slots"))
         yield
 
 

@@ -10,6 +10,7 @@ the module, all but the values of its parameters and buffers. What cannot be des
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Collection
@@ -20,7 +21,7 @@ import numpy as np
 import onnx
 from torch import Tensor, nn
 
-from components import lineage
+from components import lineage, local_cache
 from components.deployment import fold
 from components.deployment.description import Indescribable, describe
 from components.errors import DataError
@@ -32,6 +33,10 @@ MODULES = ("tracing.py", "description.py", "skeleton.py", "onnx_export.py", "sup
 """The code that a trace depends on: rooms of `components`, and modules beside this one."""
 
 
+ENTRIES = 100
+"""How many architectures this machine remembers; a skeleton takes some hundred kilobytes."""
+
+
 class Form(NamedTuple):
     """How a module is called: `inputs`, examples by name; `dynamic`: of an input, which axes have which free size;
     `outputs`: names of what it gives."""
@@ -41,10 +46,19 @@ class Form(NamedTuple):
     outputs: tuple[str, ...]
 
 
+def remembered() -> Path | None:
+    """Where this machine keeps its skeletons, for all workspaces: a trace depends on none. None without a place."""
+    try:
+        return local_cache.folder("skeletons")
+    except RuntimeError:
+        return None
+
+
 def model(module: nn.Module, form: Form, outputs: Collection[str], folder: Path | None) -> onnx.ModelProto:
     """The module in ONNX with its weights, giving those of its outputs that are named.
 
-    `folder`: where skeletons are kept, made if it is missing; None traces without a look.
+    `folder`: where skeletons are kept, made if it is missing; None traces without a look, and what cannot be written
+    is traced again the next time.
     """
     arrays = tensors(module)
     path = None if folder is None else _path(folder, module, form)
@@ -58,7 +72,8 @@ def model(module: nn.Module, form: Form, outputs: Collection[str], folder: Path 
 
     architecture = trace(module, form)
     if path is not None:
-        _write(path, architecture)
+        with contextlib.suppress(OSError):
+            _write(path, architecture)
     return fold.fill(architecture, arrays, inputs=form.inputs, outputs=outputs)
 
 
@@ -97,7 +112,11 @@ def _read(path: Path) -> onnx.ModelProto | None:
     except OSError:
         return None
     body = content[_SUM:]
-    return onnx.load_model_from_string(body) if content[:_SUM] == _sum(path, body) else None
+    if content[:_SUM] != _sum(path, body):
+        return None
+    with contextlib.suppress(OSError):  # one that may be read and not written
+        os.utime(path)
+    return onnx.load_model_from_string(body)
 
 
 def _write(path: Path, architecture: onnx.ModelProto) -> None:
@@ -106,6 +125,7 @@ def _write(path: Path, architecture: onnx.ModelProto) -> None:
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
     unfinished.write_bytes(_sum(path, body) + body)
     unfinished.replace(path)
+    local_cache.prune(path.parent, "*.skeleton", keep=ENTRIES)
 
 
 _SUM = 32

@@ -25,6 +25,11 @@ from components.errors import DataError, MachineError
 
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 IMAGE = "image"
+TURN = threading.RLock()
+"""Of all that sessions with CUDA graphs do on the device, their making and their end included. While a thread captures,
+what CUDA calls potentially unsafe (allocating, copying, freeing) fails in every other thread, and so does the capture:
+onnxruntime captures with cudaStreamCaptureModeGlobal, in each thread anew. There are two such sessions at once while a
+server replaces its model."""
 NO_GRAPH = "-1"  # onnxruntime's word for a run that is neither captured nor replayed
 
 
@@ -86,7 +91,7 @@ class BoundSession:
 
     `device`: "cuda", or "cpu" for the same steps without a GPU. `graphs`: whether the session captures CUDA graphs.
     A batch size is warmed when it is first used, or by `warm`. Calls take turns: there is one set of buffers, and a GPU
-    answers one call at a time anyway.
+    answers one call at a time anyway. With graphs, all sessions that have them take turns.
     """
 
     def __init__(
@@ -99,10 +104,12 @@ class BoundSession:
         graphs: bool = False,
         buckets: Sequence[int] = BUCKETS,
     ) -> None:
+        self._turn = TURN if graphs else threading.RLock()
+        self._buffers: dict[int, Bucket] = {}
+        self.session = session
         names = [given.name for given in session.get_inputs()]
         if names != [IMAGE]:
             raise DataError(f"only graphs whose one input is {IMAGE!r} are bound to a device, but this has {names}")
-        self.session = session
         self.provider = provider
         self.native = native
         self.device = device
@@ -110,8 +117,11 @@ class BoundSession:
         self.buckets = tuple(sorted(buckets))
         self.outputs: tuple[str, ...] = tuple(output.name for output in session.get_outputs())
         self.metadata: dict[str, str] = dict(session.get_modelmeta().custom_metadata_map)
-        self._buffers: dict[int, Bucket] = {}
-        self._turn = threading.Lock()
+
+    def __del__(self) -> None:
+        with self._turn:
+            self._buffers.clear()
+            del self.session
 
     def run(self, feed: Mapping[str, np.ndarray], names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """`image` uint8 [B, S, S, 3] -> the outputs asked for, or all, by name. Raises DataError for another shape."""

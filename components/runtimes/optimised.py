@@ -8,39 +8,25 @@ original) and memory. There, the weights are used where they lie in the file, wh
 want them: convolutions in fp32 then take 1.2 times as long (one thread, ResNet-18 and a small net). So only who has a
 few images to answer starts like that (`brief`); else they are copied out of it, which takes 20 ms and their size again.
 
-The cache is $GRAFT_CACHE, else $XDG_CACHE_HOME/graft, else ~/.cache/graft. A file's name is its key, which is made of
-the model's content and of everything else that shaped the graph, and a checksum of its own content.
+A file's name is its key, which is made of the model's content and of everything else that shaped the graph, and a
+checksum of its own content.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import onnxruntime
 
-from components import machine
+from components import local_cache, machine
 from components.paths import external
 
-ENTRIES = 20
-"""How many are kept: those used last."""
-STALE_S = 3600
-"""Age after which an unfinished file belongs to a process that was killed."""
 BLOCK = 1 << 20
-
-
-def folder(kind: str) -> Path:
-    """Where local caches of one kind lie. It may not exist."""
-    root = os.environ.get("GRAFT_CACHE")
-    if root:
-        return Path(root) / kind
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "graft" / kind
 
 
 def open_cached(
@@ -55,7 +41,7 @@ def open_cached(
     if external(model).exists():  # over 2 GB, which no file of the cache can hold
         return None
     try:
-        place = folder("optimised")
+        place = local_cache.folder("optimised")
         key = key_of(model, shaped_by)
         found = _entry(place, key)
         if found is not None:
@@ -81,38 +67,6 @@ def key_of(model: bytes | Path, shaped_by: str) -> str:
         content = " ".join(digests)
     parts = (content, onnxruntime.__version__, _processor(), shaped_by)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def own_folder(kind: str, key: str) -> Path | None:
-    """A folder in the cache for others to write into, marked as used now; None where none can be made."""
-    try:
-        place = folder(kind) / key
-        place.mkdir(parents=True, exist_ok=True)
-        os.utime(place)
-        prune(place.parent, "*")
-    except (OSError, RuntimeError):
-        return None
-    return place
-
-
-def prune(place: Path, pattern: str, keep: int = ENTRIES) -> None:
-    """Removes all but the last used of the entries that fit, and what killed processes left unfinished."""
-    ages = [(age, path) for path in place.glob(pattern) if (age := _age_s(path)) is not None]
-    too_old = [path for _, path in sorted(ages)[keep:]]
-    unfinished = [path for path in place.glob("*.part") if (_age_s(path) or 0) > STALE_S]
-    for path in (*too_old, *unfinished):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _age_s(path: Path) -> float | None:
-    """Since it was last used; None when another process has just removed it."""
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return None
 
 
 def _entry(place: Path, key: str) -> Path | None:
@@ -155,7 +109,7 @@ def _build(
         return None
     finally:
         unfinished.unlink(missing_ok=True)
-    prune(place, "*.ort")
+    local_cache.prune(place, "*.ort")
     return session
 
 

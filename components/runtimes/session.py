@@ -7,6 +7,7 @@ provider is checked after the session is made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (  # ty: ignore[import-n
     InvalidProtobuf,
 )
 
-from components import machine
+from components import local_cache, machine
 from components.errors import DataError, MachineError
 from components.runtimes import optimised
 from components.runtimes.options import DEFAULT, Options
@@ -121,11 +122,12 @@ def _on_gpu(
         asked = cuda.cuda_options(precision, fixed=native is not None, graphs=graphs)
         providers = [(PROVIDERS["cuda"], asked)]
         if name == "tensorrt":
-            engines = optimised.own_folder("tensorrt", optimised.key_of(model, machine.describe()))
+            engines = local_cache.own_folder("tensorrt", optimised.key_of(model, machine.describe()))
             providers.insert(0, (PROVIDERS[name], cuda.tensorrt_options(precision, engines)))
         settings = session_options(options, native, profile)
         settings.add_session_config_entry("session.disable_cpu_ep_fallback", str(int(alone)))
-        session = load(model, settings, providers)
+        with cuda.TURN if graphs else nullcontext():
+            session = load(model, settings, providers)
         for provider, given in providers:
             cuda.verify(session, provider, {key: value for key, value in given.items() if not key.endswith("_path")})
         return session

@@ -43,7 +43,6 @@ EQUAL = 1e-5
 PAYS_S = 20.0
 """Seconds that torch must be expected to take before onnxruntime is tried: an export takes five to fifteen, and saves
 between nothing (transformers) and two thirds (MobileNets)."""
-SKELETONS = paths.STATE / "skeletons"
 CODE = ("backbones", "data", "layers", "runtimes")
 MODULES = (
     "training/embedding.py",
@@ -101,14 +100,14 @@ class OnnxEngine:
 
     def __init__(self, backbone: Backbone) -> None:
         # Only where there is enough to do: torch's exporter takes seconds to import.
-        from components.deployment import backbone_export, onnx_file
+        from components.deployment import backbone_export, onnx_file, skeleton
         from components.runtimes.session import Options, open_session
 
         self.preprocess = backbone.preprocess
         self._input, self._output = backbone_export.INPUT, backbone_export.OUTPUT
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "backbone.onnx"
-            onnx_file.save(backbone_export.export(backbone, skeletons=SKELETONS), path)
+            onnx_file.save(backbone_export.export(backbone, skeletons=skeleton.remembered()), path)
             self._session = open_session(path, "cpu", Options(threads=1))
 
     def __call__(self, image: Tensor) -> np.ndarray:

@@ -16,7 +16,7 @@ from components.admission import precisions, proof, support
 from components.admission.proof import OPTIONAL, Truth
 from components.data import prepared
 from components.data.prepared import Prepared
-from components.deployment import bundle, onnx_export, onnx_file
+from components.deployment import bundle, onnx_export, onnx_file, skeleton
 from components.deployment.support_export import export_support
 from components.errors import DataError, choices
 from components.params import Params
@@ -27,7 +27,6 @@ from components.strategies.few_shot import FewShot
 from components.training.restore import restore
 
 WIDTH = 100  # of the terminal that a line is wrapped for
-SKELETONS = paths.STATE / "skeletons"
 
 
 def export() -> None:
@@ -48,7 +47,7 @@ def make(name: str, folder: Path, evaluation: Mapping, data: Prepared, params: P
     shutil.rmtree(unproven, ignore_errors=True)
     facts = _facts(name, evaluation, params)
     strategy = restore(paths.MODELS / name)
-    network = onnx_export.network(strategy, features=params.export.features, skeletons=SKELETONS)
+    network = onnx_export.network(strategy, features=params.export.features, skeletons=skeleton.remembered())
 
     def assembled(network: ModelProto, key: str) -> Path:
         whole = onnx_export.assemble(
@@ -92,7 +91,7 @@ def _with_support(
     """The file that takes the labelled images as an input, and the proof that it answers like the one that has them
     inside. Raises ParityError."""
     path = exported.with_name(bundle.model_name("support"))
-    path.write_bytes(export_support(strategy, facts, facts["temperature"], skeletons=SKELETONS))
+    path.write_bytes(export_support(strategy, facts, facts["temperature"], skeletons=skeleton.remembered()))
     proofs = [
         support.prove(path, exported, strategy, true, data, params.export, provider)
         for provider in present()

@@ -110,6 +110,27 @@ def test_without_a_folder_every_export_is_fresh(traced, tmp_path):
     assert len(traced) == 2
 
 
+def test_where_nothing_can_be_written_every_export_is_fresh(traced, tmp_path):
+    """A file stands where the folder should: no permission stops root."""
+    (tmp_path / "file").write_bytes(b"")
+    module = _tiny()
+    for _ in range(2):
+        _assert_answers(skeleton.model(module, FORM, FORM.outputs, tmp_path / "file" / "skeletons"), module)
+    assert len(traced) == 2
+
+
+def test_architectures_used_last_are_kept(traced, tmp_path, monkeypatch):
+    monkeypatch.setattr(skeleton, "ENTRIES", 2)
+    (first, second, third) = (_tiny(power=power) for power in (2.0, 3.0, 4.0))
+    for module in (first, second, first, third):
+        skeleton.model(module, FORM, FORM.outputs, tmp_path)
+        for path in tmp_path.iterdir():  # as if an hour had gone by
+            age = path.stat().st_mtime - 3600
+            os.utime(path, (age, age))
+    kept = {path.stem for path in tmp_path.iterdir()}
+    assert kept == {skeleton.key(module, FORM) for module in (first, third)}
+
+
 def _cut(content: bytes) -> bytes:
     return content[:-7]
 

@@ -84,6 +84,36 @@ def test_threads_take_turns(bound, plain, monkeypatch):
         np.testing.assert_allclose(logits, plain.run({"image": images})["logits"], rtol=1e-5, atol=1e-6)
 
 
+def test_sessions_that_capture_take_turns_with_one_another_to_their_end(exported):
+    """A capture that another thread's allocating, copying or freeing falls into fails, and so does what that asks."""
+    one, other = (
+        cuda.BoundSession(
+            _onnx(exported, sessions.session_options(Options(threads=1), SIDE)),
+            "cpu",
+            SIDE,
+            device="cpu",
+            graphs=graphs,
+        )
+        for graphs in (True, False)
+    )
+    with ThreadPoolExecutor(2) as pool:
+        with cuda.TURN:
+            waiting = pool.submit(one.run, {"image": _images(1)}, ["logits"])
+            free = pool.submit(other.run, {"image": _images(1)}, ["logits"])
+            assert free.result()["logits"].shape == (1, 3)
+            assert not waiting.done()
+        assert waiting.result()["logits"].shape == (1, 3)
+        del waiting, free
+    sessions_left = [one]
+    del one
+    with ThreadPoolExecutor(1) as pool:
+        with cuda.TURN:
+            ending = pool.submit(sessions_left.clear)
+            time.sleep(0.02)
+            assert not ending.done()
+        ending.result()
+
+
 @pytest.mark.parametrize(
     "images",
     [_images(0), _images(1)[:, :20], _images(1).astype(np.float32), _images(1)[0]],

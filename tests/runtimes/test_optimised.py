@@ -144,19 +144,6 @@ def test_the_bundle_s_folder_gets_nothing(exported, cache, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == before
 
 
-def test_only_what_was_used_last_is_kept(tmp_path):
-    now = time.time()
-    for number in range(5):
-        path = tmp_path / f"{number}.ort"
-        path.write_bytes(b"")
-        os.utime(path, (now, now - 100 * number))
-    for name, age in (("killed.part", 2 * optimised.STALE_S), ("running.part", 10)):
-        (tmp_path / name).write_bytes(b"")
-        os.utime(tmp_path / name, (now, now - age))
-    optimised.prune(tmp_path, "*.ort", keep=2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.ort", "1.ort", "running.part"]
-
-
 def test_using_an_entry_keeps_it(exported, cache):
     _logits(exported)
     entry = next(cache.iterdir())
@@ -190,7 +177,6 @@ def test_without_a_home_and_with_weights_outside_it_starts_plainly(exported, cac
     for name in ("GRAFT_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", homeless)
-    assert optimised.own_folder("tensorrt", "key") is None
     _logits(exported)
     monkeypatch.undo()
     monkeypatch.setenv("GRAFT_CACHE", str(cache.parent))
@@ -201,14 +187,3 @@ def test_without_a_home_and_with_weights_outside_it_starts_plainly(exported, cac
     finally:
         beside.unlink()
     assert not cache.exists() or not list(cache.iterdir())
-
-
-def test_the_cache_lies_where_the_environment_says(monkeypatch):
-    for name in ("GRAFT_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert optimised.folder("optimised") == Path("/home/someone/.cache/graft/optimised")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/scratch")
-    assert optimised.folder("optimised") == Path("/scratch/graft/optimised")
-    monkeypatch.setenv("GRAFT_CACHE", "/mine")
-    assert optimised.folder("optimised") == Path("/mine/optimised")
