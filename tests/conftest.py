@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 import os
 import sys
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+gc.disable()  # until all is imported, which makes much and frees little: to look through it again and again costs a fifth
 
 import numpy as np
 import pytest
@@ -31,9 +33,27 @@ from components.training.compute import Compute
 from components.types import TASK, LabelSpace, Preprocess
 
 
+TOGETHER = "flows"
+"""The room whose tests share a Prefect server."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The whole pipeline first: it takes minutes, and should not be what one worker is left with at the end."""
-    items.sort(key=lambda item: "whole" not in item.path.parts)
+    """Each file's tests run in one process, one after the other, and those of a room with a server in the same. What
+    takes minutes comes first, so that it is not what one process is left with at the end."""
+    order = {name: place for place, name in enumerate(("test_operation.py", "test_end_to_end.py", TOGETHER, "whole"))}
+
+    def place(item: pytest.Item) -> int:
+        return min(order.get(part, len(order)) for part in item.path.relative_to(Path(__file__).parent).parts)
+
+    items.sort(key=place)
+    for item in items:
+        room = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(room if room == TOGETHER else item.path.stem))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 REGISTRATION = "torch.onnx._internal.exporter._registration"

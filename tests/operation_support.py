@@ -145,8 +145,9 @@ def schedule(root: Path, model: str) -> Generator[Operation]:
 
 
 def _environment() -> dict[str, str]:
-    """A run that finds another's place taken asks again soon."""
-    return {**environment(), "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "3"}
+    """How often somebody looks: a worker for new runs, and a run that finds another's place taken."""
+    often = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "1"}
+    return {**environment(), **often}
 
 
 def _free_ports(count: int) -> list[int]:
