@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-gc.disable()  # until all is imported, which makes much and frees little: to look through it again and again costs a fifth
 
 import numpy as np
 import pytest
@@ -32,28 +31,34 @@ from components.training import session
 from components.training.compute import Compute
 from components.types import TASK, LabelSpace, Preprocess
 
-
-TOGETHER = "flows"
-"""The room whose tests share a Prefect server."""
+TOGETHER = ("flows", "promotion")
+"""Rooms whose tests share what takes seconds to make: a Prefect server, a champion in a registry."""
+FIRST = ("test_operation.py", "test_end_to_end.py", *TOGETHER, "whole")
+"""What takes minutes comes first, so that it is not what one process is left with at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each file's tests run in one process, one after the other, and those of a room with a server in the same. What
-    takes minutes comes first, so that it is not what one process is left with at the end."""
-    order = {name: place for place, name in enumerate(("test_operation.py", "test_end_to_end.py", TOGETHER, "whole"))}
-
-    def place(item: pytest.Item) -> int:
-        return min(order.get(part, len(order)) for part in item.path.relative_to(Path(__file__).parent).parts)
-
-    items.sort(key=place)
+    """One process runs the tests of a file, and of a room whose tests belong together, one after the other."""
+    tests = Path(__file__).parent
+    parts = {item.path: item.path.relative_to(tests).parts for item in items}
+    items.sort(key=lambda item: min((FIRST.index(part) for part in parts[item.path] if part in FIRST), default=99))
     for item in items:
         room = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(room if room == TOGETHER else item.path.stem))
+        item.add_marker(pytest.mark.xdist_group(room if room in TOGETHER else item.path.stem))
+
+
+def pytest_collection() -> None:
+    """What is imported stays: to look through it for what can go, again and again, takes a fifth of the time."""
+    gc.disable()
 
 
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
 
 
 REGISTRATION = "torch.onnx._internal.exporter._registration"
