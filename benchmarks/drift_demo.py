@@ -67,7 +67,7 @@ def main() -> None:
     usual, changed, fresh = (coming / part for part in PARTS)
     before = demo.answer("Images come in by the usual camera.", usual)
     if demo.graft("monitor", may_end_with=DRIFT) == DRIFT:
-        sys.exit("drift-demo: a false alarm; with monitor.alpha 0.01 that is one check in a hundred")
+        sys.exit("drift-demo: a false alarm; with monitor.alpha 0.001 that is one check in a thousand")
     fallen = demo.answer("The camera changes: inverted and blurred.", changed)
     if demo.graft("monitor", may_end_with=DRIFT) != DRIFT:
         sys.exit("drift-demo: the change was not noticed")

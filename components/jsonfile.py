@@ -4,6 +4,7 @@ half."""
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,11 @@ def write_lines(path: Path, records: Iterable[dict]) -> None:
 def append_line(path: Path, record: dict) -> None:
     """Adds a record to a log. One write call, so that concurrent readers see whole lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A line that a kill cut short must not swallow this one.
-    torn = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write("\n" * torn + json.dumps(record, allow_nan=False) + "\n")
+    line = json.dumps(record, allow_nan=False).encode() + b"\n"
+    with path.open("ab+") as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - 1))
+        torn = stream.read(1) not in (b"", b"\n")  # a line that a kill cut short must not swallow this one
+        stream.write(b"\n" * torn + line)
 
 
 def read_lines(path: Path) -> list[dict]:

@@ -24,6 +24,7 @@ import yaml
 
 from components import jsonfile, lineage, paths
 from components import params as parameters
+from components.deployment.bundle import RELEASE
 from components.errors import DataError, ParamsError
 from components.filelock import locked
 
@@ -63,7 +64,8 @@ def isolated(
             _build(root, new, content)
             for path, source in (files or {}).items():
                 _add(new / path, source)
-            jsonfile.write(new / paths.ORIGIN, _origin(root, overlay))
+            number = 1 + max((_number(path)[0] for path in _origins(runs)), default=0)
+            jsonfile.write(new / paths.ORIGIN, {"number": number, **_origin(root, overlay)})
         except OSError as error:
             shutil.rmtree(new, ignore_errors=True)
             raise DataError(f"cannot make the workspace {place}: {error}") from None
@@ -79,15 +81,23 @@ def environment(root: Path) -> dict[str, str]:
 
 
 def all_in(root: Path) -> list[Path]:
-    """The whole workspaces, newest first."""
-    runs = root / paths.RUNS
-    found = [path for path in runs.glob("*") if (path / paths.ORIGIN).is_file()] if runs.is_dir() else []
-    return sorted(found, key=lambda path: (jsonfile.read(path / paths.ORIGIN)["time"], path.name), reverse=True)
+    """The whole workspaces, newest first: in the order in which they were made, whatever the clock said."""
+    return sorted(_origins(root / paths.RUNS), key=lambda path: (_number(path), path.name), reverse=True)
+
+
+def _origins(runs: Path) -> list[Path]:
+    return [path for path in runs.glob("*") if (path / paths.ORIGIN).is_file()] if runs.is_dir() else []
+
+
+def _number(place: Path) -> tuple[int, str]:
+    """By which workspaces are in order; those of earlier versions have a time alone."""
+    origin = jsonfile.read(place / paths.ORIGIN)
+    return origin.get("number", 0), origin["time"]
 
 
 def prune(root: Path, keep: int) -> list[str]:
-    """Removes all but the newest `keep` workspaces, and returns their names. The last adaptation's stays, and so does
-    that of a proposal that nobody has decided about."""
+    """Removes all but the newest `keep` workspaces, and returns their names. The last adaptation's stays, and so do
+    that of a proposal that nobody has decided about, and the champion's, which is built again from it."""
     root = root.resolve()
     with locked(root / paths.RUNS / LOCK):
         _clear(root / paths.RUNS)
@@ -104,13 +114,13 @@ def _home(root: Path) -> Path:
 
 
 def _needed(root: Path) -> set[Path]:
-    found = set()
-    for file, key in ((paths.ADAPTATION, "path"), (paths.PROPOSAL, "source")):
-        if (root / file).exists():
-            named = jsonfile.read(root / file).get(key)
-            if named:
-                found.add((root / named).resolve())
-    return found
+    def said(file: Path, key: str) -> Any:
+        return jsonfile.read(root / file).get(key) if (root / file).exists() else None
+
+    champion = said(paths.CHAMPION / RELEASE, "version")
+    decided = [line for line in jsonfile.read_lines(root / paths.DECISIONS) if champion and line["version"] == champion]
+    named = [said(paths.ADAPTATION, "path"), said(paths.PROPOSAL, "source"), *(line["source"] for line in decided)]
+    return {(root / place).resolve() for place in named if place}
 
 
 def _clear(runs: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,8 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from components import jsonfile, paths
+from components.errors import DataError
+from components.promotion import decisions
 from flows import artifacts, zombies
 
 PAGE = "Prefect's page"
@@ -39,6 +42,10 @@ class Approval(RunInput):
     reason: str = Field("", description="why; the decision log keeps it")
 
 
+GOES_ON = {"decision": "reject", "by": "", "reason": ""}
+"""What the run is resumed with when nobody's answer is waited for any more."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """`verdict`: what `components.stages.promote --settle` takes."""
@@ -49,24 +56,41 @@ class Answer:
 
 
 def _name() -> str:
-    proposal = jsonfile.read(Path(flow_run.parameters["root"]) / paths.PROPOSAL)
-    return f"approve {proposal['strategy']} (version {proposal['version']})?"
+    return f"approve {flow_run.parameters['about']}?"
+
+
+def waiting(root: Path) -> dict[str, Any] | None:
+    """The proposal that an answer is waited for."""
+    try:
+        proposal = jsonfile.read(root / paths.PROPOSAL)
+    except DataError:  # it was decided about
+        return None
+    settled = any(line.get("id") == proposal["id"] for line in decisions.read(root))
+    return None if settled else proposal
+
+
+def still_waits(root: Path, proposal: str) -> bool:
+    """`proposal`: its id."""
+    return (waiting(root) or {}).get("id") == proposal
 
 
 @flow(name="approval", flow_run_name=_name, persist_result=False)
-def gate(root: str, timeout_h: float) -> Answer | None:
+def gate(root: str, proposal: str, about: str, timeout_h: float) -> Answer | None:
     """`ask`, in a run of its own, so that the one that asks goes on running: a paused run loses its place among the
-    deployment's `concurrency_limit`, and Prefect crashes it for that minutes later."""
+    deployment's `concurrency_limit`, and Prefect crashes it for that minutes later. `about`: for its name."""
     place = Path(root)
-    with zombies.alive(place, flow_run.id):
-        return ask(place, timeout_h)
+    zombies.alive(place, flow_run.id)
+    return ask(place, proposal, timeout_h)
 
 
-def ask(root: Path, timeout_h: float) -> Answer | None:
-    """Pauses the flow run until someone has decided about the proposal; None when that was done elsewhere."""
-    proposal = jsonfile.read(root / paths.PROPOSAL)
+def ask(root: Path, proposal: str, timeout_h: float) -> Answer | None:
+    """Pauses the flow run until someone has decided about the proposal with this id; None when that was done
+    elsewhere."""
+    content = waiting(root)
+    if content is None or content["id"] != proposal:
+        return None
     watch = _Watch(root, UUID(str(flow_run.id)), proposal, 3600 * timeout_h)
-    form = Approval.with_initial_data(description=_description(proposal, timeout_h))
+    form = Approval.with_initial_data(description=_description(content, timeout_h))
     watch.start()
     try:
         given = pause_flow_run(wait_for_input=form, timeout=int(3600 * timeout_h) + MARGIN_S, poll_interval=POLL_S)
@@ -74,33 +98,31 @@ def ask(root: Path, timeout_h: float) -> Answer | None:
         return Answer("timeout", "", "")
     finally:
         watch.stop()
-    if watch.ended == "elsewhere":
-        return None
-    if watch.ended == "timeout":
-        return Answer("timeout", "", "")
+    if watch.ended and given.model_dump() == GOES_ON:
+        return None if watch.ended == "elsewhere" else Answer("timeout", "", "")
     return Answer(given.decision, given.by or PAGE, given.reason or "no reason was given")
 
 
 class _Watch(threading.Thread):
-    """Resumes the run when the time is over or the proposal is gone. `ended`: why, when it did."""
+    """Resumes the run when the time is over or the proposal is gone. `ended`: why, once there is a reason to."""
 
-    def __init__(self, root: Path, run: UUID, proposal: Mapping[str, Any], timeout_s: float) -> None:
+    def __init__(self, root: Path, run: UUID, proposal: str, timeout_s: float) -> None:
         super().__init__(daemon=True)
         self.ended: Literal["timeout", "elsewhere", ""] = ""
-        self._path, self._run, self._proposal = root / paths.PROPOSAL, run, proposal
+        self._root, self._run, self._proposal = root, run, proposal
         self._until = time.time() + timeout_s  # of the clock on the wall: a night asleep is a night
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        while not self._stopped.wait(min(POLL_S, max(0.0, self._until - time.time()))):
-            if not self._path.exists() or jsonfile.read(self._path) != self._proposal:
+        """Until the run goes on: it may not have paused yet, and Prefect may be away for a while."""
+        while not self._stopped.wait(POLL_S if self.ended else min(POLL_S, max(0.0, self._until - time.time()))):
+            if not still_waits(self._root, self._proposal):
                 self.ended = "elsewhere"
             elif time.time() >= self._until:
                 self.ended = "timeout"
             if self.ended:
-                with get_client(sync_client=True) as client:
-                    client.resume_flow_run(self._run, run_input={"decision": "reject", "by": "", "reason": ""})
-                return
+                with suppress(Exception), get_client(sync_client=True) as client:
+                    client.resume_flow_run(self._run, run_input=GOES_ON)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -112,6 +134,6 @@ def _description(proposal: Mapping[str, Any], timeout_h: float) -> str:
         [
             f"## Put {proposal['strategy']} (version {proposal['version']}) into production?",
             f"{made['reason']}. Without an answer within {timeout_h:g} h the champion stays.",
-            artifacts.checks(made["checks"]),
+            artifacts.listed(made["checks"]),
         ]
     )

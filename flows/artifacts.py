@@ -57,6 +57,11 @@ def checks(made: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(["| check | | what was found |", "| --- | --- | --- |", *rows])
 
 
+def listed(made: Sequence[Mapping[str, Any]]) -> str:
+    """The same as a list, which a narrow form does not cut off."""
+    return "\n".join(f"- **{check['name']}** ({_verdict(check)}): {check['sentence']}" for check in made)
+
+
 def drift(last: Mapping[str, Any], retraining: str) -> None:
     """The last check of the images that came in, and what follows from it."""
     create_markdown_artifact(drift_text(last, retraining), key="drift", description=last["sentence"])

@@ -16,6 +16,8 @@ FILE = "prefect.yaml"
 LOCAL_POOL = "graft-local"
 """The pool of processes on this machine. It is made here; one of containers is the user's own."""
 RETRAIN = "retrain/retrain"
+COMMAND = "python -m flows.flow_process"
+DEPLOY_TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ def make_pool(root: Path) -> None:
     # Its output would go through the worker: when that is killed, the run would end at its next line. Prefect has the
     # log of it all the same.
     variables["stream_output"]["default"] = False
+    # Without a command, Prefect starts an interpreter before the flow's only to find out that the code is here.
+    variables["command"]["default"] = COMMAND
     with get_client(sync_client=True) as client:
         client.create_work_pool(
             WorkPoolCreate(name=LOCAL_POOL, type=ProcessWorker.type, base_job_template=template), overwrite=True
@@ -64,13 +68,26 @@ def make_pool(root: Path) -> None:
 
 def deploy(root: Path, environment: Mapping[str, str]) -> None:
     """`prefect deploy --all`, as by hand. Raises MachineError with Prefect's own last lines when it refuses."""
-    told = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
-        cwd=root, env={**environment, "PYTHONPATH": str(root)}, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-    )  # fmt: skip
+    try:
+        told = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+            cwd=root, env={**environment, "PYTHONPATH": str(root)}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=DEPLOY_TIMEOUT_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise MachineError(f"prefect deploy --all did not end within {DEPLOY_TIMEOUT_S} s") from None
     if told.returncode:
         raise MachineError(f"prefect deploy --all failed: {' '.join(told.stdout.split()[-60:])}")
+
+
+def plan(names: Sequence[str]) -> None:
+    """Plans the next runs of those that run by themselves. Prefect would, but perhaps only in a minute."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        for name in names:
+            known = client.read_deployment_by_name(name)
+            client.request("POST", "/deployments/{id}/schedule", path_params={"id": known.id}, json={})
 
 
 def worker_is_online(pool: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from components import params as parameters
 from components.stages.promote import pending
-from flows import graph, keeper
+from flows import graph, keeper, zombies
 from flows.server import URL_VARIABLE, Api
 
 
@@ -32,6 +32,7 @@ def run(root: Path, *, force: bool = False, promotion: bool = True) -> dict[str,
         from flows.pipeline import pipeline  # two seconds, while the API comes up
 
         api.wait()
+        zombies.sweep(root)
         try:
             return pipeline(root=str(root), force=force, promotion=promotion)
         finally:

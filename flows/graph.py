@@ -83,26 +83,46 @@ def _names_its_hashes(lock: dict[str, Any]) -> bool:
 
 def read(root: Path) -> list[Stage]:
     """All stages, each after those it needs."""
-    import networkx
-
     with _repository(root) as repo:
-        graph = repo.index.graph  # an edge leads from a stage to one it needs
-        return [
-            Stage(
-                address=_address(stage),
-                needs=tuple(sorted(_address(other) for other in graph.successors(stage) if other.cmd)),
-                meta=stage.meta or {},
-            )
-            for stage in networkx.dfs_postorder_nodes(graph)
-            if stage.cmd
-        ]
+        return _stages(repo)
+
+
+def plan(root: Path) -> tuple[list[Stage], set[str]]:
+    """All stages, each after those it needs, and the addresses of those that are up to date and stay it, because all
+    that they need is. (To ask about one stage takes as long as to ask about ten.)"""
+    with _repository(root) as repo:
+        stages, outdated = _stages(repo), _outdated(repo)
+    settled: set[str] = set()
+    for stage in stages:
+        if stage.address not in outdated and settled.issuperset(stage.needs):
+            settled.add(stage.address)
+    return stages, settled
 
 
 def changed(root: Path, address: str | None = None) -> list[str]:
     """Addresses of stages that are not up to date, of all or of the one asked about."""
     with _repository(root) as repo:
-        stages = [stage for stage in repo.index.stages if stage.cmd and address in (None, _address(stage))]
-        return sorted(_address(stage) for stage in stages if stage.status(check_updates=True))
+        return _outdated(repo, address)
+
+
+def _stages(repo: Any) -> list[Stage]:
+    import networkx
+
+    graph = repo.index.graph  # an edge leads from a stage to one it needs
+    return [
+        Stage(
+            address=_address(stage),
+            needs=tuple(sorted(_address(other) for other in graph.successors(stage) if other.cmd)),
+            meta=stage.meta or {},
+        )
+        for stage in networkx.dfs_postorder_nodes(graph)
+        if stage.cmd
+    ]
+
+
+def _outdated(repo: Any, address: str | None = None) -> list[str]:
+    stages = [stage for stage in repo.index.stages if stage.cmd and address in (None, _address(stage))]
+    return sorted(_address(stage) for stage in stages if stage.status(check_updates=True))
 
 
 def _address(stage: Any) -> str:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,7 +30,10 @@ POLL_S = 0.5
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 60.0
 """Before a service that ended is started again; doubled each time, until it has stayed up for the longest."""
 START_TIMEOUT_S, STOP_TIMEOUT_S = 300.0, 60.0
-SWEEP_S = 30.0
+LOOK_S = 0.5
+"""Whoever asks for the state holds the lock for an instant. A keeper holds it for longer."""
+SWEEP_S, SOON_S = 30.0, 2.0
+"""Between two looks at what Prefect believes: in general, and when the process of a run has ended."""
 TAKEN_ON_S = 300.0
 """A run that began nothing for so long has no process. Starting one takes seconds."""
 LOCK, STATE, LOG = "lock", "state.json", "keeper.log"
@@ -63,7 +66,8 @@ def up(root: Path, *, prefect_port: int, mlflow_port: int) -> dict[str, Any]:
     """
     if state(root) is None:
         services.require_free(prefect_port, "--prefect-port")
-        services.require_free(mlflow_port, "--mlflow-port")
+        if services.has_own_mlflow(root):
+            services.require_free(mlflow_port, "--mlflow-port")
         folder(root).mkdir(parents=True, exist_ok=True)
         (folder(root) / STATE).unlink(missing_ok=True)
         _start(root, prefect_port, mlflow_port)
@@ -88,9 +92,10 @@ def down(root: Path) -> bool:
     pid = said["pid"]
     if pid is None:
         raise MachineError("the schedule is only just coming up: try again")
-    os.kill(pid, signal.SIGTERM)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
     until = time.monotonic() + STOP_TIMEOUT_S
-    while state(root) is not None or _lives(pid):
+    while state(root) is not None:
         if time.monotonic() > until:
             raise MachineError(f"the schedule's process {pid} did not end in time; see {folder(root) / LOG}")
         time.sleep(0.1)
@@ -107,7 +112,7 @@ def point_at(root: Path, said: Mapping[str, Any]) -> None:
 def _start(root: Path, prefect_port: int, mlflow_port: int) -> None:
     """Returns once the new keeper holds the lock, or has ended."""
     ports = ["--prefect-port", str(prefect_port), "--mlflow-port", str(mlflow_port)]
-    with (folder(root) / LOG).open("w") as log:
+    with services.fresh(folder(root) / LOG) as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.keeper", str(root.resolve()), *ports],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=root,
@@ -121,16 +126,8 @@ def _said(root: Path) -> dict[str, Any] | None:
     return jsonfile.read(path) if path.exists() else None
 
 
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-class _Stop(Exception):
-    """The keeper has been told to end."""
+class _Stop(BaseException):
+    """The keeper has been told to end. No Exception: what mends other errors would mend this one, too."""
 
 
 def _told_to_stop(number: int, frame: FrameType | None) -> None:
@@ -142,10 +139,15 @@ def alone(root: Path) -> Generator[None]:
     """Holds the lock. Raises MachineError when another keeper does."""
     folder(root).mkdir(parents=True, exist_ok=True)
     with (folder(root) / LOCK).open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise MachineError("the schedule of this workspace is up already") from None
+        until = time.monotonic() + LOOK_S
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise MachineError("the schedule of this workspace is up already") from None
+                time.sleep(0.01)
         yield
 
 
@@ -155,25 +157,29 @@ class Keeper:
     def __init__(self, root: Path, *, prefect_port: int, mlflow_port: int) -> None:
         self._root = root
         where = folder(root)
-        declared = deployments.declared(root)
-        self._pool = declared.pool
+        self._declared = deployments.declared(root)
         self._environment = services.environment(root)
         self._prefect = services.prefect(root, prefect_port, where)
         self._api = f"{self._prefect.url}/api"
-        experiment = parameters.load(root).promote.registered_model
-        self._worker = services.worker(root, self._api, declared.pool, where)
-        self._mlflow = services.mlflow(root, mlflow_port, where, experiment)
-        self._kept = [service for service in (self._prefect, self._mlflow) if service is not None]
+        self._experiment, self._mlflow_port = parameters.load(root).promote.registered_model, mlflow_port
+        self._worker = services.worker(root, self._api, self._declared.pool, where)
+        self._mlflow: services.Service | None = None
+        self._kept: list[services.Service] = []
 
     def run(self) -> None:
         """Until a signal ends it."""
         try:
             self._say()
-            for service in self._kept:
-                service.start()
-            for service in self._kept:
-                service.wait()
+            self._prefect.start()  # while the store of MLflow is made
+            self._kept.append(self._prefect)
+            self._mlflow = services.mlflow(self._root, self._mlflow_port, folder(self._root), self._experiment)
+            if self._mlflow is not None:
+                self._mlflow.start()
+                self._kept.append(self._mlflow)
+            self._prefect.wait()
             self._declare()
+            if self._mlflow is not None:
+                self._mlflow.wait()
             self._say(ready=True)
             self._keep()
         except _Stop:
@@ -191,14 +197,15 @@ class Keeper:
 
     def _declare(self) -> None:
         os.environ.update({**self._environment, server.URL_VARIABLE: self._api})  # before prefect is imported
-        if self._pool == deployments.LOCAL_POOL:
+        if self._declared.pool == deployments.LOCAL_POOL:
             deployments.make_pool(self._root)
         self._sweep(taken_on_s=0.0)  # no worker of this workspace is at work yet
         self._worker.start()
         self._kept.append(self._worker)
         deployments.deploy(self._root, {**self._environment, server.URL_VARIABLE: self._api})
+        deployments.plan(self._declared.names)
         until = time.monotonic() + services.START_TIMEOUT_S
-        while not deployments.worker_is_online(self._pool):
+        while not deployments.worker_is_online(self._declared.pool):
             if not self._worker.running or time.monotonic() > until:
                 raise MachineError(f"the worker did not come online; see {self._worker.log}")
             time.sleep(0.2)
@@ -211,7 +218,8 @@ class Keeper:
         swept = -SWEEP_S
         while True:
             now = time.monotonic()
-            if now - swept > SWEEP_S and self._prefect.answers:
+            gone = bool(zombies.left(self._root))
+            if now - swept > (SOON_S if gone else SWEEP_S) and self._prefect.answers:
                 swept = now
                 self._sweep()
             for service in self._kept:
@@ -235,7 +243,7 @@ class Keeper:
         try:
             for name in zombies.sweep(self._root):
                 _log.warning("%s: its process is gone, so it is marked as crashed", name)
-            for name in deployments.submit_again(self._pool, taken_on_s):
+            for name in deployments.submit_again(self._declared.pool, taken_on_s):
                 _log.warning("%s: it was taken on and never began, so it is submitted again", name)
         except Exception as error:  # whatever ails the server: it is asked again
             _log.warning("could not look for runs whose process is gone: %s", error)

@@ -34,16 +34,16 @@ def _name() -> str:
 def monitor(root: str = ".") -> dict[str, Any]:
     """Makes one check; returns what it found, and under "retraining" what follows from it."""
     place = Path(root).resolve()
-    with zombies.alive(place, flow_run.id):
-        params = parameters.load(place)
-        check(place)
-        last = jsonfile.read(place / LAST)
-        if last["drift"]:
-            _announce(place, params.promote.registered_model, last)
-        retraining = respond(place, root, params, last)
-        teller("monitor")(retraining)
-        artifacts.drift(last, retraining)
-        return {**last, "retraining": retraining}
+    zombies.alive(place, flow_run.id)
+    params = parameters.load(place)
+    check(place)
+    last = jsonfile.read(place / LAST)
+    if last["drift"]:
+        _announce(place, params.promote.registered_model, last)
+    retraining = respond(place, root, params, last)
+    teller("monitor")(retraining)
+    artifacts.drift(last, retraining)
+    return {**last, "retraining": retraining}
 
 
 @task(task_run_name="check", **AGAIN)

@@ -19,7 +19,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from components import params as parameters
-from components import paths
+from components import paths, workspaces
 from components.errors import StageError
 from components.params import Params
 from flows import graph, stage_process, zombies
@@ -55,16 +55,22 @@ AGAIN: Any = {
 
 
 @task(task_run_name="{stage.address}", retry_delay_seconds=1, retry_condition_fn=worth_retrying, persist_result=False)
-def run_stage(root: Path, stage: graph.Stage, slots: Slots, timeout_h: float, force: bool) -> State | None:
-    """Brings one stage up to date; shown as cached when it was."""
+def run_stage(
+    root: Path, stage: graph.Stage, slots: Slots, timeout_h: float, force: bool, settled: bool, history: Path | None
+) -> State | None:
+    """Brings one stage up to date; shown as cached when it was. `settled`: it is known that it is."""
     say = teller(stage.address)
-    outdated = graph.changed(root, stage.address)  # asked even when forced: it mends what a kill has torn
+    # Asked even when forced: it mends what a kill has torn.
+    outdated = [] if settled else graph.changed(root, stage.address)
     if not outdated and not force:
         say("up to date")
         return Completed(name="Cached", message="unchanged according to dvc.lock")
     limit_s = 3600 * float(stage.meta.get("timeout_h", timeout_h))
     with slots.take(**{hint: bool(stage.meta.get(hint)) for hint in HINTS}, say=say) as place:
-        restored = stage_process.repro(root, stage.address, force=force, say=say, place=place, timeout_s=limit_s)
+        restored = stage_process.repro(
+            root, stage.address, force=force, say=say, place=place, timeout_s=limit_s,
+            extra={} if history is None else workspaces.environment(history),
+        )  # fmt: skip
     if restored:
         say("restored from DVC's run cache")
         return Completed(name="Cached", message="restored from DVC's run cache")
@@ -86,27 +92,37 @@ def _name() -> str:
 
 
 @flow(name="pipeline", flow_run_name=_name, task_runner=THREADS, persist_result=False)
-def pipeline(root: str = ".", force: bool = False, promotion: bool = True) -> dict[str, str]:
+def pipeline(
+    root: str = ".", force: bool = False, promotion: bool = True, history: str | None = None
+) -> dict[str, str]:
     """Runs what is not up to date, then (with `promotion`) decides about the bundle; returns stage -> state.
+
+    `history`: another workspace, whose MLflow store is told instead. (Not the store's address: Prefect shows
+    parameters, and it may hold a password.)
 
     Independent stages go on when one fails, and what they made is kept. Raises StageError naming those that failed.
     """
     place = Path(root).resolve()
     params = parameters.load(place)
-    with zombies.alive(place, flow_run.id), turn(place, "pipeline", teller("pipeline")):
-        return _pipeline(place, params, force, promotion)
+    zombies.alive(place, flow_run.id)
+    with turn(place, "pipeline", teller("pipeline")):
+        return _pipeline(place, params, force, promotion, None if history is None else Path(history))
 
 
-def _pipeline(place: Path, params: Params, force: bool, promotion: bool) -> dict[str, str]:
+def _pipeline(place: Path, params: Params, force: bool, promotion: bool, history: Path | None) -> dict[str, str]:
     slots = Slots(params)
     futures: dict[str, PrefectFuture] = {}
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                    console=console, transient=True, disable=not console.is_terminal)  # fmt: skip
-    for stage in graph.read(place):
+    stages, settled = graph.plan(place)
+    for stage in stages:
         tags = [ACCELERATOR_TAG] if stage.meta.get("accelerator") else []
         step: Any = run_stage.with_options(retries=params.run.retries, tags=tags)
         needs = [futures[need] for need in stage.needs]
-        futures[stage.address] = step.submit(place, stage, slots, params.run.timeout_h, force, wait_for=needs)
+        futures[stage.address] = step.submit(
+            place, stage, slots, params.run.timeout_h, force, stage.address in settled and not force, history,
+            wait_for=needs,
+        )  # fmt: skip
     if promotion:
         last: Any = promote
         futures[PROMOTE] = last.submit(place, wait_for=list(futures.values()))
@@ -114,8 +130,12 @@ def _pipeline(place: Path, params: Params, force: bool, promotion: bool) -> dict
         counted = bar.add_task("stages", total=len(futures))
         for future in futures.values():
             future.add_done_callback(lambda _: bar.advance(counted))
-        for future in futures.values():
-            future.wait()
+        try:
+            for future in futures.values():
+                future.wait()
+        except BaseException:  # told to end: cancelled, Ctrl-C, a schedule that goes down
+            stage_process.end_all()
+            raise
 
     states = {address: future.state for address, future in futures.items()}
     create_table_artifact(

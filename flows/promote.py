@@ -10,18 +10,14 @@ from prefect.runtime import flow_run
 
 from components import params as parameters
 from components.errors import ParamsError
-from components.params import Params
 from components.promotion import decisions
-from components.promotion.rollback import roll_back
-from flows import approval, artifacts, retrain, zombies
+from flows import approval, artifacts, retrain, stage_process, zombies
 from flows.telling import run_name, teller
-
-PREVIOUS = "previous"
 
 
 def _name() -> str:
     given = flow_run.parameters
-    if given.get("rollback") is not None:
+    if given.get("rollback"):
         return run_name(f"rollback to {given['rollback']}", given.get("reason") or "")
     return run_name("promote", given.get("reason") or "")
 
@@ -36,23 +32,25 @@ def promote(
     to the "previous" champion; `by`: who wants that. Raises ParamsError for what does not go together.
     """
     place = Path(root).resolve()
-    with zombies.alive(place, flow_run.id):
-        params = parameters.load(place)
-        if force and rollback is not None:
-            raise ParamsError("force and rollback exclude one another")
-        if force and not reason.strip():
-            raise ParamsError("force needs a reason: the decision log keeps it")
-        if rollback is not None:
-            back(place, params, None if rollback == PREVIOUS else rollback, by or approval.PAGE, reason)
-            line = decisions.read(place)[-1]
-            artifacts.decision(line)
-            return line
-        forced = ["--force", "--by", by or approval.PAGE, "--reason", reason] if force else ["--propose"]
-        return retrain.decide(place, place, params.promote, forced)
+    zombies.alive(place, flow_run.id)
+    params = parameters.load(place)
+    rollback = (rollback or "").strip()  # a form may give an empty text for nothing
+    if force and rollback:
+        raise ParamsError("force and rollback exclude one another")
+    if force and not reason.strip():
+        raise ParamsError("force needs a reason: the decision log keeps it")
+    if rollback:
+        back(place, rollback, by or approval.PAGE, reason)
+        line = next(line for line in reversed(decisions.read(place)) if line["decision"] == decisions.ROLLED_BACK)
+        artifacts.decision(line)
+        return line
+    forced = ["--force", f"--by={by or approval.PAGE}", f"--reason={reason}"] if force else ["--propose"]
+    return retrain.decide(place, place, params.promote, forced)
 
 
 @task(task_run_name="rollback", persist_result=False)
-def back(root: Path, params: Params, version: str | None, by: str, reason: str) -> None:
-    """Puts an earlier version back into production."""
-    restored = roll_back(root, params, version, by=by, reason=reason)
-    teller("rollback")(f"version {restored} is champion again")
+def back(root: Path, version: str, by: str, reason: str) -> None:
+    """Puts an earlier version back into production. Not tried again: "previous" is another one after a step back."""
+    stage_process.verb(
+        root, "promote", f"--rollback={version}", f"--by={by}", f"--reason={reason}", say=teller("rollback")
+    )

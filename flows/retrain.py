@@ -5,9 +5,7 @@ The same for a schedule, for a person, and for drift; what differs is who compet
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,20 +44,19 @@ def retrain(
     Raises ParamsError before anything starts, and StageError.
     """
     place = Path(root).resolve()
-    with zombies.alive(place, flow_run.id):
-        params = parameters.load(place)
-        if recent and overrides:
-            raise ParamsError("recent and overrides cannot both be given: what adapts is set by adapt in params.yaml")
-        source = place
-        if recent:
-            source = adapt(place)
-        elif overrides:
-            source = workspaces.isolated(place, f"{datetime.now(UTC):%Y-%m-%d-%H%M%S}-overrides", overlay(overrides))
-            workspaces.prune(place, adapt_stage.KEPT)
-        with _told(workspaces.environment(place) if source != place else {}):
-            pipeline(root=str(source), promotion=False)
-        artifacts.results(source)
-        return decide(place, source, params.promote)
+    zombies.alive(place, flow_run.id)
+    params = parameters.load(place)
+    if recent and overrides:
+        raise ParamsError("recent and overrides cannot both be given: what adapts is set by adapt in params.yaml")
+    source = place
+    if recent:
+        source = adapt(place)
+    elif overrides:
+        source = workspaces.isolated(place, f"{datetime.now(UTC):%Y-%m-%d-%H%M%S}-overrides", overlay(overrides))
+        workspaces.prune(place, adapt_stage.KEPT)
+    pipeline(root=str(source), promotion=False, history=None if source == place else str(place))
+    artifacts.results(source)
+    return decide(place, source, params.promote)
 
 
 def decide(
@@ -70,12 +67,15 @@ def decide(
     `arguments`: of the promote stage.
     """
     propose(root, [*([] if source == root else ["--from", str(source)]), *arguments])
-    if (root / paths.PROPOSAL).exists():
-        answer = approval.gate(str(root), params.approval_timeout_h)
+    facts = bundle.read(source / paths.BUNDLE)
+    # More than once where the champion changed meanwhile: then it is decided anew, and perhaps asked anew.
+    while (asked := approval.waiting(root)) is not None and asked["bundle"] == bundle.identity(facts):
+        about = f"{asked['strategy']} (version {asked['version']})"
+        answer = approval.gate(str(root), asked["id"], about, params.approval_timeout_h)
         if answer is not None:
-            settle(root, answer)
+            settle(root, asked["id"], answer)
     # Which was made before, where the pipeline changed nothing.
-    line = decisions.made(root, bundle.read(source / paths.BUNDLE), params) or decisions.read(root)[-1]
+    line = decisions.made(root, facts, params) or decisions.read(root)[-1]
     artifacts.decision(line)
     return line
 
@@ -108,25 +108,12 @@ def propose(root: Path, arguments: list[str]) -> None:
 
 
 @task(task_run_name="settle", **AGAIN)
-def settle(root: Path, answer: approval.Answer) -> None:
-    """Carries out what was answered."""
-    told = ["--settle", answer.verdict]
-    told += ["--by", answer.by] if answer.by else []
-    told += ["--reason", answer.reason] if answer.reason else []
-    stage_process.verb(root, "promote", *told, say=teller("promote"))
-
-
-@contextmanager
-def _told(environment: Mapping[str, str]) -> Generator[None]:
-    """These variables for every process that is started meanwhile. Not a parameter of the pipeline: Prefect shows
-    those, and the address of a store may hold a password."""
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
+def settle(root: Path, proposal: str, answer: approval.Answer) -> None:
+    """Carries out what was answered to the proposal with this id. Nothing is left to do where somebody decided
+    meanwhile, or where an attempt that was killed had come that far."""
+    told = {"settle": answer.verdict, "proposal": proposal, "by": answer.by, "reason": answer.reason}
     try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        stage_process.verb(root, "promote", *(f"--{name}={text}" for name, text in told.items()), say=teller("promote"))
+    except stage_process.StageFailed:
+        if approval.still_waits(root, proposal):
+            raise

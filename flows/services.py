@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import TextIO
 
 from components.errors import MachineError
 from components.tracking import store
@@ -31,7 +32,7 @@ class Service:
 
     def start(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("w" if self._process is None else "a") as log:
+        with fresh(self.log) if self._process is None else self.log.open("a") as log:
             self._process = subprocess.Popen(
                 supervise.command([sys.executable, "-m", *self._arguments]),
                 env=self._environment,
@@ -77,6 +78,13 @@ class Service:
             self._process.wait(timeout=2 * supervise.GRACE_S + 5)
 
 
+def fresh(log: Path) -> TextIO:
+    """The log, empty. What was in it says how the one before ended, so it is kept beside it, as `<name>.1`."""
+    if log.exists():
+        log.replace(log.with_name(f"{log.name}.1"))
+    return log.open("a")
+
+
 def require_free(port: int, option: str) -> None:
     """Raises MachineError naming the option when something listens at the port already."""
     with socket.socket() as probe:
@@ -110,16 +118,21 @@ def prefect(root: Path, port: int, folder: Path) -> Service:
     return Service("Prefect", command, log=folder / "prefect.log", environment=told, url=url)
 
 
+def has_own_mlflow(root: Path) -> bool:
+    """Whether the workspace's store is no server, which would have pages already."""
+    return not store.uri(root).startswith(("http://", "https://"))
+
+
 def mlflow(root: Path, port: int, folder: Path, experiment: str) -> Service | None:
     """MLflow's pages over the workspace's own store; None when MLFLOW_TRACKING_URI names a server, which has its own
     pages. Makes a fresh store while no one else does."""
-    told = environment(root)  # before `connect`, which changes this process's
-    where = store.uri(root)
-    if where.startswith(("http://", "https://")):
+    if not has_own_mlflow(root):
         return None
+    told, where = environment(root), store.uri(root)  # before `connect`, which changes this process's
     store.connect(root, experiment)
     command = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", where, "--default-artifact-root", store.artifacts(root).as_uri()]
+    command += ["--default-artifact-root", store.artifacts(root).as_uri()]
+    told["MLFLOW_BACKEND_STORE_URI"] = where  # it may hold a password, and a command line is there for all to read
     return Service("MLflow", command, log=folder / "mlflow.log", environment=told, url=f"http://{HOST}:{port}")
 
 
@@ -132,7 +145,7 @@ def worker(root: Path, api: str, pool: str, folder: Path) -> Service:
         "PATH": path,
         "PYTHONPATH": str(root),
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO",
-        "PREFECT_WORKER_QUERY_SECONDS": "5",
+        "PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", "5"),
     }
     command = ["prefect", "worker", "start", "--pool", pool, "--name", socket.gethostname()]
     return Service("worker", command, log=folder / "worker.log", environment=told)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +26,10 @@ NOISE = re.compile(
 BUSY = "is busy, it is being blocked by"
 TORN = "Unable to read RWLock-file"
 
+_running: set[subprocess.Popen] = set()
+_ending = threading.Event()
+"""This process has been told to end: nothing is started any more, and nothing tried again."""
+
 
 class StageFailed(StageError):
     """`transient`: whether the same command may succeed when it is run again."""
@@ -34,8 +39,18 @@ class StageFailed(StageError):
         self.transient = transient
 
 
-def repro(root: Path, address: str, *, force: bool, say: Callable[[str], None], place: Place, timeout_s: float) -> bool:
-    """Runs the stage and tells DVC's lock about it; True if the result came out of DVC's run cache instead.
+def repro(
+    root: Path,
+    address: str,
+    *,
+    force: bool,
+    say: Callable[[str], None],
+    place: Place,
+    timeout_s: float,
+    extra: Mapping[str, str] | None = None,
+) -> bool:
+    """Runs the stage and tells DVC's lock about it; True if the result came out of DVC's run cache instead. `place`,
+    `extra`: as of `run`.
 
     Raises StageFailed with the stage's last lines and how to run it again; of a stage that has not ended after
     `timeout_s` seconds, that it was stopped.
@@ -51,7 +66,7 @@ def repro(root: Path, address: str, *, force: bool, say: Callable[[str], None], 
         "--single-item",
         *(["--force"] if force else []),
     ]
-    code, lines = run(root, [*arguments, address], say=say, place=place, timeout_s=timeout_s)
+    code, lines = run(root, [*arguments, address], say=say, place=place, extra=extra, timeout_s=timeout_s)
     if code == supervise.TIMED_OUT:
         raise StageFailed(
             f"stage {address} was stopped: it had not ended after {timeout_s / 3600:g} h (run.timeout_h, or "
@@ -75,6 +90,8 @@ def run(
     """Runs a supervised command in `root`, with the environment variables of its place and those of `extra`; returns
     its exit code and its last lines. The place stays taken until the last process of it has ended, whatever becomes of
     this one."""
+    if _ending.is_set():
+        raise StageFailed("it was told to stop", transient=False)
     lines: deque[str] = deque(maxlen=200)
     # The interpreter's folder comes first, so that the `python` in dvc.yaml is this one.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -91,11 +108,24 @@ def run(
         env={**os.environ, **own},
     ) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            if not NOISE.match(line):
-                say(line.rstrip())
+        _running.add(process)
+        try:
+            for line in process.stdout:
+                lines.append(line.rstrip())
+                if not NOISE.match(line):
+                    say(line.rstrip())
+        finally:
+            _running.discard(process)
     return process.returncode, list(lines)
+
+
+def end_all() -> None:
+    """Ends what runs, and lets nothing follow. For a flow that is told to end: the threads that wait for its stages
+    are not, and Prefect waits for those."""
+    _ending.set()
+    for process in list(_running):
+        assert process.stdin is not None
+        process.stdin.close()  # the lifeline
 
 
 def verb(root: Path, name: str, *arguments: str, say: Callable[[str], None]) -> list[str]:
@@ -119,6 +149,8 @@ def is_transient(code: int, lines: list[str]) -> bool:
     """A stage that was killed (out of memory, a node that went away) may succeed on a retry, and so may one that found
     DVC busy, DVC's own files torn by another's kill (`graph` mends them), or a server that did not answer. A wrong
     parameter, a missing GPU, a refused model or a bug will not."""
+    if _ending.is_set():
+        return False
     text = "\n".join(lines)
     inner = re.search(r"exited with (-?\d+)", text)
     status = int(inner.group(1)) if inner else code

@@ -1,8 +1,9 @@
 """Runs a command and takes its whole process tree down with it: `python -m flows.supervise [--timeout S] -- COMMAND …`
 
 A killed `dvc repro` leaves the stage's own process running and writing. So commands run in a process group of their
-own, which ends when this process is told to stop (SIGTERM, SIGINT), when the time is up, or when whoever started it is
-gone: standard input is a lifeline that closes with the parent, however the parent died.
+own, which ends when this process is told to stop (SIGTERM, SIGINT, or SIGHUP of a terminal that was closed), when the
+time is up, or when whoever started it is gone: standard input is a lifeline that closes with the parent, however the
+parent died.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ import time
 GRACE_S = 5.0
 POLL_S = 0.05
 TIMED_OUT, STOPPED = 124, 130
+ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
 def _accept_signals() -> None:
     """In the child, before the command: the supervisor's blocked signals are not the command's."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
 class Supervisor:
@@ -82,8 +84,7 @@ class Supervisor:
 
 def supervise(command: list[str], timeout_s: float | None) -> int:
     # A signal that comes while the command is being started waits until there is something to stop.
-    numbers = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     supervisor = Supervisor(command)
 
     def stop(reason: str) -> None:
@@ -95,9 +96,10 @@ def supervise(command: list[str], timeout_s: float | None) -> int:
         supervisor.stop("parent gone")
 
     threading.Thread(target=lifeline, daemon=True).start()
-    for number in numbers:
-        signal.signal(number, lambda n, _: stop(signal.Signals(n).name))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda n, _: stop(signal.Signals(n).name))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     return supervisor.wait(timeout_s)
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from components import paths
-from components.deployment import bundle as bundles
-from components.errors import DataError, ParamsError
-from components.inference import selection
+from components.errors import ParamsError
+from components.inference.identity import identity
 from components.inference.predictor import FEATURES, Predictor
 from components.monitoring.recorder import MIB, Recorder
 
@@ -30,19 +29,12 @@ def recorder(
             f"--observe has to know the whole bundle, and {predictor.bundle} is one file of it: give the folder"
         )
     predictor.require_features()
-    facts = selection.read(predictor.bundle)
-    try:
-        identity, same = bundles.identity(facts), bundles.same_model(facts, predictor.facts)
-    except (KeyError, TypeError, AttributeError) as error:
-        why = f"{type(error).__name__} {error}"
-        raise DataError(f"{predictor.bundle} does not say what it was made from ({why})") from None
-    if not same:
-        raise DataError(f"{predictor.bundle} was replaced while it was loaded: start again")
+    bundle, facts = identity(predictor), predictor.facts
     side = predictor.preprocess.resize
     width = predictor.run(np.zeros((1, side, side, 3), np.uint8), [FEATURES])[FEATURES].shape[1]
     return Recorder(
         folder or paths.OBSERVATIONS,
-        bundle=identity,
+        bundle=bundle,
         classes=predictor.classes[predictor.task],
         width=width,
         route=str(predictor.model.selection.route),

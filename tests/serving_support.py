@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +20,7 @@ import pytest
 from components.inference.predictor import Predictor
 from components.inference.serving import server
 from components.inference.serving.limits import Limits
-from components.inference.serving.service import Service
+from components.inference.serving.service import Loaded, Service
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMITS = Limits(image_bytes=20_000, request_bytes=60_000, images=5, read_s=0.5)
@@ -44,11 +48,13 @@ class Running(NamedTuple):
 def running(
     predictor, limits: Limits = LIMITS, capacity: int = 64, drain_s: float = 0.0, observer=None
 ) -> Iterator[Running]:
-    """The server in a thread of this process."""
-    service = Service(predictor, limits, max_batch=4, max_delay_s=0.005, capacity=capacity, observer=observer)
+    """The server in a thread of this process. `predictor`: or what was made of one."""
+    model = predictor if isinstance(predictor, Loaded) else Loaded(predictor, max_batch=4, observer=observer)
+    service = Service(model, limits, max_delay_s=0.005, capacity=capacity)
+    del predictor, model  # the server alone keeps it in memory
     started = threading.Event()
     with server.listen("127.0.0.1", 0) as listener:
-        service.warm_up()
+        service.model.warm_up()
         one = server.Server(service, version="1", drain_s=drain_s, started=started.set)
         thread = threading.Thread(target=one.run, args=([listener],))
         thread.start()
@@ -85,3 +91,25 @@ class Held:
         if (batch == 255).all(axis=(1, 2, 3)).any():
             raise RuntimeError("white")
         return self._predictor.run(batch, names)
+
+
+@contextlib.contextmanager
+def command(*arguments: str) -> Iterator[tuple[subprocess.Popen, str]]:
+    """`graft serve` as a process of its own, once it answers."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "graft", "serve", *arguments, "--port", "0"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.match(r"(http://127\.0\.0\.1:\d+) answers with \S+ \(fp32 on cpu\)", line)
+        assert found, line + (process.communicate()[1] if not line else "")
+        yield process, found[1]
+    finally:
+        process.kill()
+        process.communicate()

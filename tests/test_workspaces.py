@@ -186,14 +186,27 @@ def test_a_kill_leaves_no_half_workspace_and_the_next_clears_up(main):
 
 
 def test_prune_keeps_the_newest_and_those_that_are_needed(main):
-    for name in ("first", "second", "third", "fourth"):
+    names = ["adapted last", "proposed", "champion's", "champion's before", "first", "last"]
+    for name in names:
         workspaces.isolated(main, name, {})
-    assert [path.name for path in workspaces.all_in(main)] == ["fourth", "third", "second", "first"]
-    jsonfile.write(main / paths.ADAPTATION, {"path": ".graft/runs/first"})
-    jsonfile.write(main / paths.PROPOSAL, {"source": ".graft/runs/second"})
-    assert workspaces.prune(main, 1) == ["third"]
-    assert [path.name for path in workspaces.all_in(main)] == ["fourth", "second", "first"]
+    assert [path.name for path in workspaces.all_in(main)] == names[::-1]
+    jsonfile.write(main / paths.ADAPTATION, {"path": ".graft/runs/adapted last"})
+    jsonfile.write(main / paths.PROPOSAL, {"source": ".graft/runs/proposed"})
+    jsonfile.write(main / paths.CHAMPION / "release.json", {"version": "2"})
+    for version, source in (("1", ".graft/runs/champion's before"), ("2", ".graft/runs/champion's"), ("2", None)):
+        jsonfile.append_line(main / paths.DECISIONS, {"version": version, "source": source})
+    assert workspaces.prune(main, 1) == ["first", "champion's before"]
+    assert [path.name for path in workspaces.all_in(main)] == ["last", "champion's", "proposed", "adapted last"]
     assert (main / "data/raw/cat/1.png").read_text() == "pixels"  # of several names of a file one is gone
+
+
+def test_after_the_clock_was_set_back_the_one_that_was_just_made_stays(main):
+    for name in ("first", "second"):
+        file = workspaces.isolated(main, name, {}) / paths.ORIGIN
+        jsonfile.write(file, {**jsonfile.read(file), "time": "2999-01-01T00:00:00.000+00:00"})
+    workspaces.isolated(main, "third", {})
+    assert workspaces.prune(main, 2) == ["first"]
+    assert [path.name for path in workspaces.all_in(main)] == ["third", "second"]
 
 
 def test_what_runs_there_writes_into_the_history_of_the_main_workspace(main, monkeypatch):

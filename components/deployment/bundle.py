@@ -16,6 +16,8 @@ from components.errors import DataError
 from components.paths import external
 
 FILE = "bundle.json"
+RELEASE = "release.json"
+"""Beside a champion's bundle.json: which version it is, and the id of the decision that put it there."""
 
 
 def model_name(key: str) -> str:

@@ -60,13 +60,20 @@ def swap(destination: Path) -> None:
 
 
 def swap_back(destination: Path) -> None:
-    """Undoes a `swap` that was not followed by `discard`; where there was nothing before, there is nothing again."""
-    staged, old = _beside(destination, STAGED), _beside(destination, REPLACED)
-    if old.exists():
-        old.rename(staged)
-        swap(destination)
-    else:
-        destination.rename(staged)
+    """Undoes a `swap` that was not followed by `discard`; where there was nothing before, there is nothing again. What
+    is undone is never called whole in between, so that a kill cannot bring it back."""
+    unfinished, old = _beside(destination, UNFINISHED), _beside(destination, REPLACED)
+    if not destination.exists() or not old.exists() or not exchange.exchange(old, destination):
+        if destination.exists():
+            destination.rename(unfinished)
+        if old.exists():
+            _finish(old, destination)
+    durable.flush([destination.parent])
+
+
+def replaced(destination: Path) -> bool:
+    """Whether `swap_back` has something to put back."""
+    return _beside(destination, REPLACED).exists()
 
 
 def discard(destination: Path) -> None:

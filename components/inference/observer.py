@@ -24,3 +24,7 @@ class Observer(Protocol):
         of the image files, as they came, where it keeps images and they came as files. Raises nothing that the
         answers should fail for."""
         ...
+
+    def close(self) -> None:
+        """Nothing more is added, unless a batch was still under way."""
+        ...

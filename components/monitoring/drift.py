@@ -18,7 +18,7 @@ from components.monitoring import mmd, permutation, shifts, two_sample
 
 TESTS = {
     "features": "distance between the distributions of the features (MMD); 0 is none",
-    "classifier": "how well a linear classifier tells recent images from the reference (AUC); 0.5 is not at all",
+    "classifier": "how well a linear classifier tells recent images from the reference (AUC); 0.5 or less: not at all",
     "confidence": "largest difference between the distributions of the confidence (Kolmogorov-Smirnov); 0 is none",
     "classes": "share of the images that would have to be of another class (total variation)",
 }

@@ -8,19 +8,23 @@ features, the probabilities and the answer; of the images themselves nothing, or
 
 A segment is appended to by all processes that observe this bundle, one batch at a time under a lock that the system
 gives back when its holder dies. So the order is that of arrival, whoever answered and whatever the clock said: the last
-n are the last n also after the clock was set back or forward, while a span of time holds what was recorded with a time
-in it, twice an hour that came twice. A process that is killed loses at most the batch that it was writing: a batch is
-one write, and an incomplete record at the end is ignored by readers and cut off by the next writer. Nothing is forced
-to disk, so that a power failure may take the last seconds; rows of zeros that some file systems leave are ignored.
+n are the last n also after the clock was set back or forward. A process that is killed loses at most the batch that it
+was writing: a batch is one write, and an incomplete record at the end is ignored by readers and cut off by the next
+writer.
+
+Nothing is forced to disk. A power failure then takes what the system had not written yet, mostly the last half minute,
+which no test of hundreds of images misses; forcing it would make answers wait for the disk. Rows of zeros that some
+file systems leave behind are ignored, and a bundle.json that was lost is written again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +36,8 @@ from components.errors import DataError, choices
 from components.monitoring import reservoir
 
 FORMAT = 1
+BEFORE_ALL = (0, -1)
+"""A place, segment and row, that lies before all observations."""
 ABOUT = "bundle.json"
 SEGMENT = re.compile(r"(\d+)\.rows")
 
@@ -54,10 +60,12 @@ def layout(width: int, classes: int) -> np.dtype:
 
 @dataclass(frozen=True)
 class Window:
-    """Observations in the order of arrival. `time` float64 [n], UTC in seconds; `features` float32 [n, D]; `label` int
-    [n], places in the class names; `confidence` float32 [n], the probability of that class; `probabilities` float16
-    [n, C]; `route` [n], precision@provider that answered; `images`: for each the file that holds it, or None."""
+    """Observations in the order of arrival. `place` int [n, 2]: segment, and row in it; `time` float64 [n], UTC in
+    seconds; `features` float32 [n, D]; `label` int [n], places in the class names; `confidence` float32 [n], the
+    probability of that class; `probabilities` float16 [n, C]; `route` [n], precision@provider that answered; `images`:
+    for each the file that holds it, or None."""
 
+    place: np.ndarray
     time: np.ndarray
     features: np.ndarray
     label: np.ndarray
@@ -112,29 +120,24 @@ class Observations:
             if until is not None:
                 earlier = rows["time"] < until
                 rows, places = rows[earlier], places[earlier]
-            found.insert(0, (number, rows[-missing:], places[-missing:]))
-            missing -= len(rows)
+            if len(rows):
+                found.insert(0, (number, rows[-missing:], places[-missing:]))
+                missing -= len(rows)
         return self._window(bundle, found)
 
-    def between(self, since: float, until: float, bundle: str) -> Window:
-        """Those whose time, in seconds since 1970, is in [since, until)."""
-        found = []
-        for number, rows, places in self._segments(bundle):
-            chosen = (rows["time"] >= since) & (rows["time"] < until)
-            if chosen.any():
-                found.append((number, rows[chosen], places[chosen]))
-        return self._window(bundle, found)
-
-    def images(self, limit: int, bundle: str, since: float | None = None) -> list[Kept]:
-        """The newest `limit` of the images that were kept, from `since` on, in the order of arrival."""
+    def images(self, limit: int, bundle: str, since: Sequence[int] = BEFORE_ALL) -> list[Kept]:
+        """The newest `limit` of the images that were kept, in the order of arrival; of those that arrived after the
+        place `since`, or of all where the store was deleted and begun anew meanwhile."""
+        if since[0] > max(segments(self.folder / bundle), default=0):
+            since = BEFORE_ALL
         found: list[Kept] = []
-        for number, rows, places in self._segments(bundle, newest_first=True):
-            if len(found) >= limit:
+        for number, rows, places in self._segments(bundle, newest_first=True, with_images=True):
+            if len(found) >= limit or number < since[0]:
                 break
             known = dict(zip(places.tolist(), rows[["time", "label"]].tolist(), strict=True))
             files = reservoir.kept(self.folder / bundle, number)
-            here = [Kept(Path(file.path), *known[row]) for row, file in files.items() if row in known]
-            found = [image for image in here if since is None or image.time >= since] + found
+            later = [row for row in files if row in known and (number, row) > tuple(since)]
+            found = [Kept(Path(files[row].path), *known[row]) for row in later] + found
         return found[max(0, len(found) - limit) :]
 
     def summary(self) -> list[dict[str, Any]]:
@@ -142,7 +145,8 @@ class Observations:
         None), `mib`, `images` and `images_mib`. That with the latest observation comes last."""
         found = []
         for bundle in self.bundles():
-            parts = [(number, rows["time"]) for number, rows, _ in self._segments(bundle)]
+            # A copy, since a view of the times alone would hold all that was read.
+            parts = [(number, rows["time"].copy()) for number, rows, _ in self._segments(bundle)]
             times = np.concatenate([part for _, part in parts] or [np.empty(0)])
             kept = [file for number, _ in parts for file in reservoir.kept(self.folder / bundle, number).values()]
             found.append(
@@ -159,24 +163,18 @@ class Observations:
             )
         return sorted(found, key=lambda entry: entry["last"] or 0.0)
 
-    def prune(self, *, before: float) -> int:
-        """Deletes the segments, with their images, whose observations are all older than `before`, and returns how many
-        observations that were. A segment holds a day at most."""
-        deleted = 0
-        for bundle in self.bundles():
-            for number, rows, _ in list(self._segments(bundle)):
-                if len(rows) and rows["time"].max() < before:
-                    delete(segment(self.folder / bundle, number))
-                    deleted += len(rows)
-        return deleted
-
-    def _segments(self, bundle: str, *, newest_first: bool = False) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Number, records and their places in the segment."""
+    def _segments(
+        self, bundle: str, *, newest_first: bool = False, with_images: bool = False
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Number, records and their places in the segment. Each is read when it is asked for; `with_images`: those of
+        which none was kept are not."""
         folder = self.folder / bundle
         if not (folder / ABOUT).exists():
             return
         record = record_of(about(folder))
         for number in sorted(segments(folder), reverse=newest_first):
+            if with_images and not reservoir.kept(folder, number):
+                continue
             with contextlib.suppress(FileNotFoundError):  # pruned since the folder was listed
                 rows = np.frombuffer(_whole(segment(folder, number).read_bytes(), record.itemsize), record)
                 places = np.flatnonzero(rows["time"] > 0)
@@ -191,7 +189,9 @@ class Observations:
             for number, _, _ in found
             for row, file in reservoir.kept(self.folder / bundle, number).items()
         }
+        numbers = [np.full(len(places), number) for number, _, places in found]
         return Window(
+            place=np.stack([np.concatenate([*own, np.empty(0, int)]) for own in (numbers, [f[2] for f in found])], 1),
             time=rows["time"].copy(),
             features=rows["features"].copy(),
             label=rows["label"].astype(np.int64),
@@ -230,6 +230,14 @@ def delete(path: Path) -> None:
     """A segment and its images."""
     path.unlink(missing_ok=True)
     shutil.rmtree(reservoir.below(path.parent, int(path.stem)), ignore_errors=True)
+
+
+def described(folder: Path) -> bool:
+    """Whether bundle.json is there, and not lost in part to a power failure."""
+    try:
+        return bool(json.loads((folder / ABOUT).read_bytes()))
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def about(folder: Path) -> dict[str, Any]:

@@ -1,8 +1,11 @@
-"""Writes observations (see `observations`) from inside a process that answers, which must go on answering whatever
-happens to the disk."""
+"""Writes observations (see `observations`) from inside a process that answers, which must go on answering when the disk
+is full, read-only or gone. One that hangs holds it up: a batch is written before its answers are given, so that a kill
+loses none."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import sys
@@ -23,11 +26,15 @@ from components.monitoring.observations import ABOUT, FORMAT
 ROWS = 1024
 """Observations in a segment, unless that is more than an eighth of what all may take."""
 SEGMENT_S = 24 * 3600.0
-"""After which a segment is closed, so that what is older than some day can be deleted."""
+"""After which a segment is closed, so that the images of the last days are kept also where few come in: each segment
+has its share."""
 MIB = 512
 """What all observations may take by default, without images."""
 WAIT_S = 0.1
 """For another process that is writing its batch, which takes microseconds."""
+
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Busy(OSError):
@@ -43,7 +50,8 @@ class Recorder:
     `keep_images_mib`: what the sample of images may; the oldest are deleted. `clock`: seconds since 1970; `say`: is
     told once when nothing can be recorded, and once when something can again.
 
-    Raises MachineError when the folder cannot be written to, and DataError when what is there is not of this bundle.
+    Raises MachineError when the folder cannot be written to, and DataError when what is there is not of this bundle. A
+    disk that is full is neither: what answers must start all the same.
     """
 
     def __init__(
@@ -83,7 +91,13 @@ class Recorder:
         try:
             self._open()
         except OSError as error:
-            raise MachineError(f"cannot write observations to {folder}: {error.strerror or error}") from None
+            if error.errno not in FULL:
+                raise MachineError(f"cannot write observations to {folder}: {error.strerror or error}") from None
+            self._failed("observations", error)
+        if observations.described(self.folder):
+            self._require_same()
+
+    def _require_same(self) -> None:
         told = observations.about(self.folder)
         for name in ("features", "classes"):
             if told[name] != self.about[name]:
@@ -172,7 +186,7 @@ class Recorder:
     def _take(self, file: int) -> None:
         """The lock. Whoever has it gives it back within microseconds, unless it was stopped in between: nobody's
         answers may wait for that."""
-        until = time.monotonic() + (0.0 if self._reasons else WAIT_S)
+        until = time.monotonic() + (0.0 if "observations" in self._reasons else WAIT_S)
         while True:
             try:
                 return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -183,10 +197,9 @@ class Recorder:
 
     def _open(self) -> int:
         """The newest segment."""
-        about = self.folder / ABOUT
-        if not about.exists():
+        if not observations.described(self.folder):
             with locked(self.folder / ".lock"):
-                jsonfile.write(about, self.about)
+                jsonfile.write(self.folder / ABOUT, self.about)
         self._number = max(observations.segments(self.folder), default=1)
         path = observations.segment(self.folder, self._number)
         self._following = observations.segment(self.folder, self._number + 1)
@@ -215,4 +228,5 @@ class Recorder:
 
 
 def _to_stderr(message: str) -> None:
-    print(f"graft: {message}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError, ValueError):  # it may lead to a file on the same full disk, or be closed
+        print(f"graft: {message}", file=sys.stderr, flush=True)

@@ -32,10 +32,11 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Reference:
-    """`sample`: features, answers and confidences; `images`: uint8 [N, S, S, 3], mapped from the file; `votes`: [N]
-    places in `classes`, UNKNOWN where there is none, or None where nobody has voted; `classes`: names in the order of
-    the bundle's logits; `route`: precision@provider by which the bundle answered."""
+    """`bundle`: its identity; `sample`: features, answers and confidences; `images`: uint8 [N, S, S, 3], mapped from
+    the file; `votes`: [N] places in `classes`, UNKNOWN where there is none, or None where nobody has voted; `classes`:
+    names in the order of the bundle's logits; `route`: precision@provider by which the bundle answered."""
 
+    bundle: str
     sample: Sample
     images: np.ndarray
     votes: np.ndarray | None
@@ -113,7 +114,7 @@ def read(root: Path, identity: str) -> Reference:
         images = np.load(place / facts["files"]["images"], mmap_mode="r", allow_pickle=False)
         sample = Sample(arrays["features"], arrays["label"], arrays["confidence"])
         votes, classes = arrays.get("votes"), tuple(facts["classes"])
-        found = Reference(sample, images, votes, classes, facts["route"])
+        found = Reference(identity, sample, images, votes, classes, facts["route"])
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise DataError(f"{place} is damaged: {type(error).__name__} {error}") from None
     if len(images) != len(sample.label):
@@ -121,20 +122,28 @@ def read(root: Path, identity: str) -> Reference:
     return found
 
 
-def as_observed(known: Reference, bundle_folder: Path, routes: np.ndarray) -> Reference:
-    """The reference as by the route that most of the recent images were answered by: of an image, another precision or
-    another provider makes slightly other features, which would be found. `routes`: [n] precision@provider.
-
-    Where this machine cannot run that route, the reference stays as it was made.
-    """
+def usual(routes: np.ndarray) -> str | None:
+    """Which of them, [n] precision@provider, most images were answered by; None where there are no images."""
     names, counts = np.unique(routes, return_counts=True)
-    if not len(names) or known.route == (route := str(names[counts.argmax()])):
+    return str(names[counts.argmax()]) if len(names) else None
+
+
+def as_observed(known: Reference, bundle_folder: Path, route: str | None) -> Reference:
+    """The reference as by the `usual` route of the recent images: of an image, another precision or another provider
+    makes slightly other features, which would be found.
+
+    Where this machine cannot run that route, the reference stays as it was made, and its `route` says so. Raises
+    DataError where another bundle has taken the folder's place meanwhile.
+    """
+    if route is None or known.route == route:
         return known
     try:
         precision, _, provider = route.partition("@")
         predictor = Predictor.load(bundle_folder, provider=provider, precision=precision)
     except GraftError:
         return known
+    if bundle.identity(jsonfile.read(bundle_folder / bundle.FILE)) != known.bundle:
+        raise DataError(f"another bundle than {known.bundle[:8]} is in {bundle_folder} by now: check again")
     return replace(known, sample=Sample(**answers(predictor, known.images)), route=_route(predictor))
 
 

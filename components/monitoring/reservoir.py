@@ -28,6 +28,8 @@ too few of each for those that have just changed."""
 ROOM = 8
 """Room is made for this part of the limit at a time, and then what other processes have added is counted as well. An
 image that is larger is never kept."""
+AHEAD_S = 3600.0
+"""By which a file may have been changed after now, as where a server keeps the files whose clock is another one."""
 LEFT_BEHIND_S = 60.0
 """After which an unfinished file is one that nobody will finish."""
 FOLDER = re.compile(r"(\d+)\.images")
@@ -173,10 +175,12 @@ def prune(root: Path, limit: int) -> None:
 
 def surplus(groups: Iterable[Sequence[File]], limit: int) -> Iterator[File]:
     """What must go so that the rest takes no more than `limit` bytes: the oldest. Within a group the order given says
-    which is older, whatever the clock said; between groups, the time of the last change."""
+    which is older, whatever the clock said; between groups, the time of the last change. What was changed in the
+    future, because the clock was set back since, goes first: else it would stay for years, and what is new would go."""
     lists = [list(files) for files in groups]
     over = sum(file.size for files in lists for file in files) - limit
-    for file in heapq.merge(*lists, key=lambda file: file.changed):
+    latest = time.time() + AHEAD_S
+    for file in heapq.merge(*lists, key=lambda file: file.changed if file.changed < latest else 0.0):
         if over <= 0:
             return
         over -= file.size

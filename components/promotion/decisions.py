@@ -10,7 +10,7 @@ A line of `.graft/decisions.jsonl`:
     bundle          its identity
     data            sha256 of the prepared data that it was judged on
     reason, by      why, in a sentence, and who decided: "rule", or a person
-    forced          whether it was promoted against the rule
+    forced          whether it was promoted whatever the rule said
     source          the workspace that it came from, where that was not this one
     evidence        the figures; null for a rollback
     checks, limits  what the rule made of the figures, and by which thresholds
@@ -27,8 +27,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from components import jsonfile, paths
+from components import durable, jsonfile, paths
 from components.deployment import bundle
+from components.deployment.bundle import RELEASE
 from components.errors import DataError, GraftError
 from components.params import PromoteParams
 from components.speed.shipping import Shipping
@@ -37,8 +38,6 @@ PROMOTED, KEPT, ROLLED_BACK = "promoted", "kept", "rolled back"
 REJECTED, TIMED_OUT = "rejected", "timed out"
 REIGNS = (PROMOTED, ROLLED_BACK)
 """Decisions after which a version was champion."""
-RELEASE = "release.json"
-"""Beside a champion's bundle.json: which version it is, and the id of the decision that put it there."""
 RULE = "rule"
 """Who decides when nobody is asked."""
 NO_THRESHOLDS = ("registered_model", "approval", "approval_timeout_h")
@@ -80,9 +79,11 @@ def now() -> str:
 
 
 def append(root: Path, line: dict[str, Any]) -> None:
-    """Writes it, unless it stands there already."""
+    """Writes it, unless it stands there already; it is on disk when this returns."""
+    log = root / paths.DECISIONS
     if all(known.get("id") != line["id"] for known in read(root)):
-        jsonfile.append_line(root / paths.DECISIONS, line)
+        jsonfile.append_line(log, line)
+        durable.flush([log, log.parent])
 
 
 def thresholds(limits: PromoteParams) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def champion(root: Path) -> dict[str, Any] | None:
     """{version, bundle, strategy} of what is in production, by its own files; None where nothing is. Each is None where
     the files do not say: they may be damaged, or have been put there by hand."""
     folder = root / paths.CHAMPION
-    if not folder.exists():
+    if not installed(root):
         return None
     found: dict[str, Any] = {"version": None, "bundle": None, "strategy": None}
     try:
@@ -122,19 +123,43 @@ def champion(root: Path) -> dict[str, Any] | None:
         found |= {"bundle": bundle.identity(facts), "strategy": facts["strategy"]}
     except (DataError, KeyError, TypeError, AttributeError):
         return found
-    crowned = [
-        line["version"] for line in read(root) if line["decision"] in REIGNS and line["bundle"] == found["bundle"]
-    ]
-    release = jsonfile.read(folder / RELEASE) if (folder / RELEASE).exists() else {}
-    return found | {"version": release.get("version") or (crowned[-1] if crowned else None)}
+    crowned = [line["version"] for line in reigns(root) if line["bundle"] == found["bundle"]]
+    return found | {"version": release(folder).get("version") or (crowned[-1] if crowned else None)}
+
+
+def release(folder: Path) -> dict[str, Any]:
+    """What release.json says of the champion in `folder`; nothing where it is not there or damaged."""
+    try:
+        found = jsonfile.read(folder / RELEASE)
+    except DataError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def reigns(root: Path) -> list[dict[str, Any]]:
+    """The decisions after which a version was champion, oldest first."""
+    return [line for line in read(root) if line["decision"] in REIGNS]
+
+
+def installed(root: Path) -> bool:
+    """Whether there are files in the champion's place."""
+    folder = root / paths.CHAMPION
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def gone(root: Path) -> str | None:
+    """The version that is champion by the log, where no files are in its place; None where there are some, or there
+    never was a champion."""
+    known = reigns(root)
+    return known[-1]["version"] if known and not installed(root) else None
 
 
 def previous(root: Path) -> str:
     """The version that was champion before the present one. Raises GraftError when there was none."""
-    reigns = [line["version"] for line in read(root) if line["decision"] in REIGNS]
-    earlier = [version for version in reigns if version != reigns[-1]]
+    versions = [line["version"] for line in reigns(root)]
+    earlier = [version for version in versions if version != versions[-1]]
     if not earlier:
-        raise GraftError("there is no earlier champion to roll back to")
+        raise GraftError("there is no earlier champion to roll back to; graft rollback VERSION takes any in MLflow")
     return earlier[-1]
 
 

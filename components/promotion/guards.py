@@ -77,8 +77,9 @@ def _known_classes(evidence: Evidence) -> Check:
     gone = evidence.classes_gone
     names = ", ".join(map(repr, gone[:SHOWN])) + (f" and {len(gone) - SHOWN} more" if len(gone) > SHOWN else "")
     sentence = (
-        f"it no longer knows {names}, which the champion does" if gone else "it knows all of the champion's classes"
-    )
+        f"it no longer knows {names}, which the champion does: if that is meant, graft promote --force --reason TEXT"
+        if gone else "it knows all of the champion's classes"
+    )  # fmt: skip
     return Check("known_classes", not gone, float(len(gone)), 0.0, sentence)
 
 

@@ -81,8 +81,9 @@ def propose(root: Path, source: Path, params: Params) -> Proposal:
         return replace(known, note=note or "")
 
 
-def settle(root: Path, params: Params, answer: Answer, *, by: str, reason: str = "") -> Proposal:
-    """Carries out what a person has answered to the proposal that waits, or that nobody did in time.
+def settle(root: Path, params: Params, answer: Answer, *, by: str, reason: str = "", asked: str = "") -> Proposal:
+    """Carries out what a person has answered to the proposal that waits, or that nobody did in time. `asked`: its id,
+    where another one must not be meant.
 
     Where the champion or the bundle is no longer the one of the proposal, an approval promotes nothing: it is proposed
     anew, and `note` says so. Raises ParamsError when no proposal waits.
@@ -91,7 +92,7 @@ def settle(root: Path, params: Params, answer: Answer, *, by: str, reason: str =
         raise ParamsError(f"{answer!r} is no answer to a proposal; {choices(answer, ANSWERS)}")
     with transaction.exclusive(root):
         proposal = waiting(root)
-        if proposal is None:
+        if proposal is None or asked not in ("", proposal.id):
             raise ParamsError("no proposal waits for an answer: graft promote makes one where the rule is for it")
         if answer != "approve":
             told = f": {reason}" if reason else ""
@@ -175,6 +176,10 @@ def _propose(root: Path, source: Path, params: Params, note: str) -> Proposal:
     if not proposal.decision.promoted:
         return _keep(root, proposal, decisions.KEPT, proposal.decision.reason, RULE)
     if params.promote.approval == "manual":
+        earlier = waiting(root)
+        if earlier is not None and earlier.bundle != proposal.bundle:  # there is place for one
+            told = f"timed out: version {proposal.version} was proposed before anybody had answered"
+            _keep(root, earlier, decisions.TIMED_OUT, f"{told}. The rule: {earlier.decision.reason}", RULE)
         jsonfile.write(root / paths.PROPOSAL, proposal.to_dict())
         return proposal
     return _promote(root, proposal, params, proposal.decision.reason, RULE)
@@ -224,7 +229,8 @@ def _promote(root: Path, proposal: Proposal, params: Params, reason: str, by: st
         verification.samples(source),
         lambda staged: references.keep(root, source, staged, params),
     )
-    (root / paths.PROPOSAL).unlink(missing_ok=True)
+    references.prune(root)
+    _answered(root, proposal)
     return replace(proposal, line=line)
 
 
@@ -238,8 +244,15 @@ def _keep(root: Path, proposal: Proposal, decision: str, reason: str, by: str) -
         text = _card(proposal.place(root), proposal, line)
         registry.tell(client, proposal.model, proposal.version, versions.tags(line), text)
     decisions.append(root, line)
-    (root / paths.PROPOSAL).unlink(missing_ok=True)
+    _answered(root, proposal)
     return replace(proposal, line=line)
+
+
+def _answered(root: Path, proposal: Proposal) -> None:
+    """No answer is waited for any more about this bundle; about another one it still is."""
+    path = root / paths.PROPOSAL
+    if path.exists() and jsonfile.read(path)["bundle"] == proposal.bundle:
+        path.unlink()
 
 
 def _card(source: Path, proposal: Proposal, line: Mapping[str, Any]) -> str | None:

@@ -2,8 +2,8 @@
 was registered: file by file, byte by byte.
 
 It is built in a git worktree beside everything else, with a DVC cache of its own, so that nothing that was computed
-before can stand in for a computation. Only raw images come from the workspace, and their digest, once they are
-prepared, must be the version's.
+before can stand in for a computation. Only raw images and given weights come from the workspace that it was made in,
+or, where DVC tracks them, from its cache; their digest, once they are prepared, must be the version's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from components import lineage, machine, paths, workspaces
+from components import jsonfile, lineage, machine, paths, workspaces
 from components.deployment import bundle
 from components.errors import DataError, MachineError, ParamsError, StageError
 from components.filelock import locked
@@ -78,7 +78,9 @@ def rebuild(root: Path, params: Params, version: str, say: Callable[[str], None]
     with _worktree(root, origin["commit"]) as tree:
         (tree / FILE).write_text(kept[FILE], encoding="utf-8")
         (tree / versions.LOCK_FILE).unlink(missing_ok=True)
-        _bring_data(root, tree, yaml.safe_load(kept[FILE]))
+        # Of a tree whose params.yaml is not the commit's, git would say that it was changed.
+        jsonfile.write(tree / paths.ORIGIN, {"git_commit": registered["lineage"].get("git_commit")})
+        _bring_data(root, tree, yaml.safe_load(kept[FILE]), origin, version)
         _set_cache(tree, tree.parent / "cache")
         _repro(tree, "prepare", say)
         _require_data(tree, origin, version)
@@ -96,11 +98,6 @@ def buildable(version: str, kept: Mapping[str, str]) -> dict[str, Any]:
             "that was registered before Graft kept them"
         )
     origin = json.loads(kept[versions.ORIGIN])
-    if origin["workspace"] is not None:
-        raise ParamsError(
-            f"version {version} cannot be rebuilt: it was made in the workspace {origin['workspace']}, of recent "
-            "images that no commit holds"
-        )
     if origin["commit"] is None:
         raise ParamsError(f"version {version} cannot be rebuilt: it was not made in a git repository")
     changed = [file for file in origin["changed"] if file != FILE]  # params.yaml itself was kept
@@ -136,28 +133,53 @@ def _clear(root: Path, place: Path) -> None:
     lineage.git(root, "worktree", "prune")
 
 
-def _bring_data(root: Path, tree: Path, content: dict[str, Any]) -> None:
-    """Raw images, and what else the params in `content` name: what DVC tracks at that commit, from the workspace's
-    cache; else the workspace's own, which the digest of what is prepared of them is held against."""
-    tracked = sorted((tree / paths.RAW).rglob("*.dvc"))
+def _bring_data(root: Path, tree: Path, content: dict[str, Any], origin: Mapping[str, Any], version: str) -> None:
+    """Raw images, and what else the params in `content` name: from the workspace of its own that the version was made
+    in, which keeps them as they were, if it is still there. Else what DVC tracks at that commit comes from its cache,
+    and the rest is today's. The digest of what is prepared of them must be the version's."""
+    own = root / paths.RUNS / (origin["workspace"] or "")
+    place = own if origin["workspace"] and own.exists() else root
+    named = [Path(section[key]) for section, key in workspaces.named_paths(content)]
+    named = [path for path in named if not path.is_absolute()]
+    for path in named:
+        if not (place / path).resolve().is_relative_to(place.resolve()):
+            raise ParamsError(f"{path} lies outside of the workspace: only an absolute path leads there from elsewhere")
+    needed = [paths.RAW, *named]
+    tracked = _tracked(tree, needed) if place is root else []
+    lost = [path for path in named if not any((home / path).exists() for home in (place, tree)) and path not in tracked]
+    if lost and place is root and origin["workspace"]:
+        raise DataError(
+            f"version {version} was made of {' and '.join(map(str, lost))} in the workspace {origin['workspace']}, "
+            f"which is no longer there, and no commit holds that: put it back into {own}. Only the last of "
+            f"{paths.RUNS} stay; copy what is to stay for longer"
+        )
     if tracked:
         _set_cache(tree, workspaces.cache(root))
-        told = _dvc(tree, "checkout", *(str(path.relative_to(tree)) for path in tracked))
+        told = _dvc(tree, "checkout", *(f"{path}.dvc" for path in tracked))
         if told.returncode:
             raise DataError(
-                f"DVC's cache lacks raw images of that commit ({_last(told)}): fetch them with dvc pull, or dvc fetch "
+                f"DVC's cache lacks images of that commit ({_last(told)}): fetch them with dvc pull, or dvc fetch "
                 "--all-commits"
             )
-    workspaces.bring(root / paths.RAW, tree / paths.RAW)
-    for section, key in workspaces.named_paths(content):
-        named = Path(section[key])
-        if named.is_absolute():
-            continue
-        if not (root / named).resolve().is_relative_to(root.resolve()):
-            raise ParamsError(
-                f"{named} lies outside of the workspace: only an absolute path leads there from elsewhere"
-            )
-        workspaces.bring(root / named, tree / named)
+    for path in needed:
+        _bring(place / path, tree / path, {tree / known for known in tracked})
+
+
+def _tracked(tree: Path, needed: Sequence[Path]) -> list[Path]:
+    """What DVC tracks by a file of its own, of all that is needed."""
+    known = [path.relative_to(tree).with_suffix("") for path in sorted(tree.rglob("?*.dvc")) if path.is_file()]
+    return [path for path in known if any(path.is_relative_to(one) or one.is_relative_to(path) for one in needed)]
+
+
+def _bring(source: Path, target: Path, tracked: Set[Path]) -> None:
+    """What is tracked is there already, and is not mixed with what is there today."""
+    if any(target.is_relative_to(known) for known in tracked):
+        return
+    if source.is_dir() and any(known.is_relative_to(target) for known in tracked):
+        for entry in source.iterdir():
+            _bring(entry, target / entry.name, tracked)
+    else:
+        workspaces.bring(source, target)
 
 
 def _set_cache(tree: Path, folder: Path) -> None:
@@ -202,7 +224,8 @@ def _require_data(tree: Path, origin: Mapping[str, Any], version: str) -> None:
     if found != origin["data_sha256"]:
         raise DataError(
             f"version {version} was made of prepared data {origin['data_sha256'][:16]}, but today's raw images make "
-            f"{found[:16]} of the same commit and params: put the images of that time into {paths.RAW}"
+            f"{found[:16]} of the same commit and params: put the images of that time into {paths.RAW}. (Of what DVC "
+            "tracks, those of the commit were taken)"
         )
 
 

@@ -1,9 +1,8 @@
 """Champion and challenger on recent images, most of which nobody has labelled: who answers as others vote?
 
 Two kinds of images count. Those that the source workspace adapted its strategies to, of which it held some out: the
-votes are those of the challenger's rivals, as in `components.evaluation.agreement`. And, where the source has none,
-those that the champion was adapted to, which were kept when it was promoted: a model that was trained without them
-must not undo that.
+votes are those of the challenger's rivals, as in `components.evaluation.agreement`. And those that the champion was
+adapted to, which were kept when it was promoted: a model that was trained without them must not undo that.
 """
 
 from __future__ import annotations
@@ -55,30 +54,30 @@ class _Material:
 
 def judge(
     root: Path, source: Path, data: Prepared, challenger: Served, champion: Served, *, confidence: float
-) -> Recent | None:
-    """`data`: of `source`. None where neither the source nor the champion knows recent images. Raises DataError when
-    what was evaluated in `source` is not what was prepared there."""
-    collapsed = False
+) -> tuple[Recent | None, Recent | None]:
+    """On the images of the run, and on the champion's; `data`: of `source`. Each is None where there are none. Raises
+    DataError when what was evaluated in `source` is not what was prepared there."""
+
+    def compared(material: _Material, votes_from: Literal["run", "champion"], collapsed: bool = False) -> Recent:
+        own = answer(challenger, material.pixels, material.files, material.votes).right
+        other = answer(champion, material.pixels, material.files, material.votes).right
+        return Recent(
+            images=len(own),
+            labelled=material.labelled,
+            votes_from=votes_from,
+            challenger=float(own.mean()),
+            champion=float(other.mean()),
+            lead=share_difference(own, other, confidence=confidence),
+            collapsed=collapsed,
+        )
+
+    of_run = None
     if data.recent is not None and len(data.recent.rows("val")):
-        strategy = challenger.facts["strategy"]
-        votes_from, told = "run", _told(source)
+        strategy, told = challenger.facts["strategy"], _told(source)
         material = _of_run(source, data.recent, told, strategy)
-        collapsed = strategy in told["collapsed"]
-    elif (kept := _of_champion(root, champion)) is not None:
-        votes_from, material = "champion", kept
-    else:
-        return None
-    own = answer(challenger, material.pixels, material.files, material.votes).right
-    other = answer(champion, material.pixels, material.files, material.votes).right
-    return Recent(
-        images=len(own),
-        labelled=material.labelled,
-        votes_from=votes_from,
-        challenger=float(own.mean()),
-        champion=float(other.mean()),
-        lead=share_difference(own, other, confidence=confidence),
-        collapsed=collapsed,
-    )
+        of_run = compared(material, "run", strategy in told["collapsed"])
+    kept = _of_champion(root, champion)
+    return of_run, None if kept is None else compared(kept, "champion")
 
 
 def _told(source: Path) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,15 @@ import numpy as np
 from components import jsonfile, paths
 from components.data import prepared
 from components.deployment import bundle
+from components.errors import DataError
 from components.monitoring import reference
 from components.params import Params
+from components.promotion import decisions
 from components.types import TASK
+
+KEPT = 5
+"""Champions, the present one included, whose reference stays: a rollback goes back one or two. Of an older one it is
+made anew where the data are still the same."""
 
 
 def keep(root: Path, source: Path, staged: Path, params: Params) -> None:
@@ -37,11 +45,21 @@ def keep(root: Path, source: Path, staged: Path, params: Params) -> None:
 
 def restore(root: Path, staged: Path, params: Params) -> None:
     """Sees to it that an earlier champion has its reference again. It usually is still there; else it is made anew
-    where the workspace's data are those that it was judged on. Otherwise there is none, which `graft monitor` tells."""
+    where the workspace's data are those that it was judged on. Otherwise, and where data are being prepared anew or the
+    disk is full, there is none, which `graft monitor` tells: a rollback is not the moment to insist."""
     facts = bundle.read(staged)
-    last = root / paths.BUNDLE / bundle.FILE
-    known = (reference.folder(root, bundle.identity(facts)) / reference.FILE).exists()
-    if known or not last.exists() or not (root / paths.PREPARED).exists():
+    if (reference.folder(root, bundle.identity(facts)) / reference.FILE).exists():
         return
-    if jsonfile.read(last)["lineage"].get("data_sha256") == facts["lineage"].get("data_sha256"):
-        keep(root, root, staged, params)
+    with suppress(DataError, OSError):
+        last = jsonfile.read(root / paths.BUNDLE / bundle.FILE)
+        if last["lineage"].get("data_sha256") == facts["lineage"].get("data_sha256"):
+            keep(root, root, staged, params)
+
+
+def prune(root: Path) -> None:
+    """Removes what is kept of all but the champion and the last KEPT that were: images of a large size add up."""
+    reigned = dict.fromkeys(line["bundle"] for line in reversed(decisions.reigns(root)))
+    needed = {*list(reigned)[:KEPT], (decisions.champion(root) or {}).get("bundle")}
+    for place in reference.folder(root, "").glob("*"):
+        if place.name not in needed:
+            shutil.rmtree(place, ignore_errors=True)

@@ -11,13 +11,15 @@
 4. A challenger that was adapted to recent images is for those: there its lead must lie above `min_gain`, by the votes
    of the strategies that it competed with. On the labelled test images, which are of the kind that comes in no longer,
    it may lose `max_known_loss` of accuracy. That limit stands in the place of those for classes and slices: they guard
-   what is in production against a hidden loss, and what is in production fails on the images that come in.
+   what is in production against a hidden loss, and what is in production fails on the images that come in. Where the
+   champion was itself adapted, to earlier images, the same limit holds on those.
 5. A champion that was adapted is not given up for a model that does not know those images, however good it is on the
    others.
 6. Guards: no class or slice, calibration, latency, size and parity beyond their limits.
 
-A class, a slice and the calibration fail only where the loss is larger than its limit *and* more than chance: of so few
-images the one without the other is common among equals. Of the known images there are enough for the loss itself.
+A class, a slice, the calibration and the champion's recent images fail only where the loss is larger than its limit
+*and* more than chance: of so few images the one without the other is common among equals. Of the known images there are
+enough for the loss itself.
 """
 
 from __future__ import annotations
@@ -141,7 +143,22 @@ def _adapted(evidence: Evidence, recent: Recent, limits: PromoteParams) -> tuple
             if recent.collapsed else "its answers on the recent images are of as many classes as are expected",
         ),
     )  # fmt: skip
+    if evidence.earlier is not None:
+        checks = (*checks, _remembers(evidence.earlier, limits))
     return checks, f"adapted: it {by_vote}; {known}"
+
+
+def _remembers(earlier: Recent, limits: PromoteParams) -> Check:
+    """Images came in like the champion's before they came in like the challenger's, and may again."""
+    lead, limit = earlier.lead, limits.max_known_loss
+    loss = 0.0 - lead.value
+    sentence = (
+        f"the challenger's lead on the {earlier.images:,} earlier images that the champion was adapted to is "
+        f"{points(lead)}, and a loss of {100 * limit:g} is allowed"
+    )
+    if loss > limit and lead.high >= 0:
+        sentence += ", but these are too few images to call it more than chance"
+    return Check("earlier", loss <= limit or lead.high >= 0, loss, limit, sentence)
 
 
 def _judges(recent: Recent) -> str:

@@ -11,8 +11,9 @@
 9. end       the old files, then the journal
 
 A kill before 5 leaves the old champion serving, one after it the new one; `recover` then makes registry and log agree
-with the files: back to the old version before the swap, forward after it. It may itself be killed and run again. All
-that changes the champion, `recover` included, does so within `exclusive`.
+with the files: back to the old version before the swap, forward after it, unless what was put there is damaged and the
+old one is still beside it. It may itself be killed and run again. All that changes the champion, `recover` included,
+does so within `exclusive`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components import durable, jsonfile, paths
-from components.deployment import installation
-from components.errors import ParityError
+from components.deployment import bundle, installation
+from components.errors import DataError, MachineError, ParityError
 from components.filelock import locked
 from components.promotion import decisions, verification
 from components.speed import shipping
@@ -71,8 +72,27 @@ def carry_out(
     """Makes the bundle in `folder` champion. `images`: for the sample requests; `keep_reference`: is given the staged
     copy, to keep what later images are compared with.
 
-    Raises ParityError when it does not verify, MachineError when MLflow does not answer; each says how things stand.
+    Raises ParityError when it does not verify, MachineError when MLflow does not answer or the disk is full; each says
+    how things stand.
     """
+    try:
+        _carry_out(root, client, change, folder, shipped, images, keep_reference)
+    except OSError as error:
+        raise MachineError(
+            f"version {change.version} cannot be put into production: {error}; {_serving(root)} serves. Once there is "
+            "room, graft promote goes on from there"
+        ) from error
+
+
+def _carry_out(
+    root: Path,
+    client: MlflowClient,
+    change: Change,
+    folder: Path,
+    shipped: Shipping,
+    images: np.ndarray,
+    keep_reference: Callable[[Path], object],
+) -> None:
     place = root / paths.CHAMPION
     staged = _stage(place, folder, shipped, change)
     try:
@@ -87,7 +107,7 @@ def carry_out(
     installation.swap(place)
     try:
         verification.confirm(place, images, answers)
-    except ParityError as error:
+    except Exception as error:  # whatever it is: nobody has seen it answer there
         installation.swap_back(place)
         _back(root, client, journal)
         raise ParityError(f"{error}: it was taken back, and {_serving(root)} serves") from error
@@ -105,7 +125,10 @@ def recover(root: Path) -> str | None:
         return None
     from components.tracking import store
 
-    client, _ = store.connect(root, journal["model"])
+    with _mlflow(root, journal, f"{_serving(root)} serves"):
+        client, _ = store.connect(root, journal["model"])
+    if _released(place) == journal["id"] and installation.replaced(place) and not _whole(place):
+        installation.swap_back(place)  # killed before it was confirmed, or while it was taken back
     if _released(place) == journal["id"]:
         _forward(root, client, journal)
         return f"version {journal['to']} is champion: its promotion was interrupted, and is complete now"
@@ -130,8 +153,11 @@ def _stage(place: Path, folder: Path, shipped: Shipping, change: Change) -> Path
 def _begin(root: Path, client: MlflowClient, change: Change) -> dict[str, Any]:
     from components.tracking import registry, store
 
+    serving = decisions.champion(root)
     with store.reached(root, f"nothing was changed, and {_serving(root)} serves"):
-        before = registry.pointed(client, change.model, registry.CHAMPION)
+        # Of what is in production, not whatever has the alias: that may have been lost, or given to another by hand.
+        known = serving and serving["bundle"] and registry.find_version(client, change.model, serving["bundle"])
+        before = known or registry.pointed(client, change.model, registry.CHAMPION)
     journal = {
         "id": change.line["id"],
         "model": change.model,
@@ -142,8 +168,11 @@ def _begin(root: Path, client: MlflowClient, change: Change) -> dict[str, Any]:
         "description": change.description,
     }
     path = root / paths.PROMOTION
-    jsonfile.write(path, journal)
-    durable.flush([path, path.parent])
+    unfinished = path.with_name(f"{path.name}.new")
+    jsonfile.write(unfinished, journal)
+    durable.flush([unfinished])  # before it has its name: half a journal would be in the way of all that follows
+    unfinished.rename(path)
+    durable.flush([path.parent])
     return journal
 
 
@@ -193,8 +222,15 @@ def _mlflow(root: Path, journal: Mapping[str, Any], standing: str) -> Generator[
 
 def _released(place: Path) -> str | None:
     """The id of the decision that put the champion there."""
-    path = place / decisions.RELEASE
-    return jsonfile.read(path).get("id") if path.exists() else None
+    return decisions.release(place).get("id")
+
+
+def _whole(place: Path) -> bool:
+    try:
+        bundle.read(place)
+    except DataError:
+        return False
+    return True
 
 
 def _serving(root: Path) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,8 @@ BOUNDARY = "graft-sample"
 
 def samples(root: Path) -> np.ndarray:
     """uint8 [n, S, S, 3]: prepared images that are held out, evenly spread over them, at most SAMPLES; where the
-    workspace has none, gradients that are no image of anything."""
-    if (root / paths.PREPARED).exists():
+    workspace has none, or is about to make them anew, gradients that are no image of anything."""
+    with suppress(DataError):
         target = prepared.read(root / paths.PREPARED).target
         rows = target.rows("val")
         if len(rows):
@@ -85,7 +86,7 @@ def serve(predictor: Predictor, images: np.ndarray) -> list[Prediction]:
     extra `serve` is installed; else by the predictor alone, which is what such a machine can serve with."""
     files = [_png(image) for image in images]
     try:
-        from components.inference.serving.service import Question, Service
+        from components.inference.serving.service import Loaded, Question, Service
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "components":
             raise
@@ -96,9 +97,8 @@ def serve(predictor: Predictor, images: np.ndarray) -> list[Prediction]:
     form = Form(BOUNDARY.encode(), Limits())
     form.feed(_form(files))
     received = form.images()
-    service = Service(
-        predictor, Limits(), max_batch=BATCH_SIZES[predictor.provider], max_delay_s=0.005, capacity=len(files)
-    )
+    model = Loaded(predictor, max_batch=BATCH_SIZES[predictor.provider])
+    service = Service(model, Limits(), max_delay_s=0.005, capacity=len(files))
 
     async def asked() -> list:
         service.start()

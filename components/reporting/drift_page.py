@@ -107,8 +107,11 @@ def _figures(check: Mapping) -> list[tuple[str, str, str]]:
             ("smallest adjusted p", p_value(least["p_adjusted"]), f"{least['name']}, last {least['window']}"),
             ("mean confidence", f"{percent(means['window'])} %", f"{percent(means['reference'])} % in the reference"),
         ]
-        classes = [test for test in check["tests"] if test["name"] == "classes" and test["window"] == largest]
-        found += [("answers moved", f"{percent(test['effect'])} %", "to other classes") for test in classes]
+        found += [
+            ("answers moved", f"{percent(test['effect'])} %", f"to other classes, p {p_value(test['p_adjusted'])}")
+            for test in check["tests"]
+            if test["name"] == "classes" and test["window"] == largest
+        ]
     return found
 
 

@@ -12,7 +12,7 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from components.deployment import bundle
 from components.errors import DataError, ParamsError, choices
 from components.monitoring import budget
 from components.monitoring import labels as given_labels
-from components.monitoring.observations import Kept, Observations
+from components.monitoring.observations import BEFORE_ALL, Kept, Observations
 from components.params import Params
 from components.stages.command import main, say
 
@@ -46,8 +46,12 @@ def adapt(labels: str | None = None, reason: str = "") -> None:
     `labels`: a CSV file with the columns path (or name) of an image that was kept, and label: with it, those of
     `adapt.supervised` compete, too; `reason`: why, for the workspace's name.
     """
-    made = make(Path(), labels=None if labels is None else Path(labels), reason=reason)
-    say(f"{made['name']}: {_count(made['images'], 'image')}, {made['labelled']} of them labelled, in {made['path']}")
+    say(told(make(Path(), labels=None if labels is None else Path(labels), reason=reason)))
+
+
+def told(made: Mapping[str, Any]) -> str:
+    """What `make` returned, for people."""
+    return f"{made['name']}: {_count(made['images'], 'image')}, {made['labelled']} of them labelled, in {made['path']}"
 
 
 def make(root: Path, *, labels: Path | None = None, reason: str = "") -> dict[str, Any]:
@@ -123,21 +127,23 @@ def changes(params: Params, *, labelled: bool) -> dict[str, Any]:
 def _start(root: Path, facts: Mapping[str, Any]) -> bytes | None:
     """The weights to adapt from, as a file: those of the champion's own backbone where this workspace still has them,
     else those that it started from, too. Both spare the time of pretraining once more; the former know the task
-    already. None where there are neither."""
+    already. None where the workspace has no pretrained ones."""
+    pretrained = root / paths.PRETRAINED / "backbone.safetensors"
+    if not pretrained.is_file():  # then nothing says which tensors the plain backbone has
+        return None
     for model in sorted((root / paths.MODELS).glob("*/model.json")):
         if jsonfile.read(model).get("weights_sha256") != facts["lineage"]["weights_sha256"]:
             continue
         arrays = tensorfile.load(model.with_name("model.safetensors"))
         own = {name.removeprefix(BACKBONE): array for name, array in arrays.items() if name.startswith(BACKBONE)}
-        given = tensorfile.load(root / paths.PRETRAINED / "backbone.safetensors")
-        if own.keys() == given.keys():  # an adapter or a folded layer makes another network of it
+        if own.keys() == tensorfile.load(pretrained).keys():  # an adapter or a folded layer makes another network of it
             return tensorfile.encode(own)
-    pretrained = root / paths.PRETRAINED / "backbone.safetensors"
-    return pretrained.read_bytes() if pretrained.is_file() else None
+    return pretrained.read_bytes()
 
 
-def _drift(root: Path, identity: str) -> tuple[bool, float | None]:
-    """Whether the last check of this champion found drift, and then the time of the last one that did not."""
+def _drift(root: Path, identity: str) -> tuple[bool, Sequence[int]]:
+    """Whether the last check of this champion found drift; and then the place of the last image of which none had, or
+    one before all."""
     checks = [
         line
         for line in budget.history(root)
@@ -146,15 +152,14 @@ def _drift(root: Path, identity: str) -> tuple[bool, float | None]:
         and line["checked"]
         and line["until"] is None  # a look back says nothing of now
     ]
-    if not checks or not checks[-1]["drift"]:
-        return False, None
-    clean = [line for line in checks if not line["drift"]]
-    return True, budget.seconds(clean[-1]["time"]) if clean else None
+    drifted = bool(checks) and checks[-1]["drift"]
+    clean = [line["last"] for line in checks if not line["drift"] and "last" in line] if drifted else []
+    return drifted, clean[-1] if clean else BEFORE_ALL
 
 
-def _images(observed: Observations, identity: str, limit: int, since: float | None) -> list[Kept]:
-    """The newest: those since then, but older ones as well where these would not suffice."""
-    found = observed.images(limit, identity, since=since)
+def _images(observed: Observations, identity: str, limit: int, since: Sequence[int]) -> list[Kept]:
+    """The newest: those that came after that place, but older ones as well where these would not suffice."""
+    found = observed.images(limit, identity, since)
     return found if len(found) >= LEAST else observed.images(LEAST, identity)
 
 

@@ -7,7 +7,6 @@ Not a stage of `dvc.yaml`, because it depends on what was served meanwhile. Ever
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -21,6 +20,7 @@ from components.deployment import bundle
 from components.errors import DataError, ParamsError, Unreachable
 from components.filelock import locked
 from components.monitoring import budget, drift, reference
+from components.monitoring.budget import Moment
 from components.monitoring.drift import Sample
 from components.monitoring.observations import Observations, Window
 from components.monitoring.reference import Reference
@@ -88,17 +88,18 @@ def _recover(root: Path) -> None:
 
 
 def _check(root: Path, params: Params, until: float | None, *, again: bool) -> dict[str, Any]:
-    limits, now = params.monitor, time.time()
+    limits, now = params.monitor, budget.present()
     champion = root / paths.CHAMPION
     if not (champion / bundle.FILE).exists():
         raise DataError(f"there is no champion at {champion}: graft promote makes one of the last run's bundle")
     facts = jsonfile.read(champion / bundle.FILE)
     identity = bundle.identity(facts)
     observed, most = Observations.open(root / paths.OBSERVATIONS), max(limits.windows)
-    window = observed.recent(most, identity) if until is None else observed.between(0.0, until, identity)
+    window = observed.recent(most, identity, until)
     sizes = [size for size in sorted(limits.windows) if size <= len(window)]
     window = _last(window, max(sizes, default=most))
-    known = reference.as_observed(reference.read(root, identity), champion, window.route)
+    route = reference.usual(window.route)
+    known = reference.as_observed(reference.read(root, identity), champion, route)
     drawn = reference.chosen(len(known.images), limits.reference, params.seed)
     before = Sample(*(values[drawn] for values in known.sample))
     windows = {size: _sample(_last(window, size)) for size in sizes}
@@ -118,13 +119,15 @@ def _check(root: Path, params: Params, until: float | None, *, again: bool) -> d
     found: dict[str, Any] = {
         "kind": budget.CHECK,
         "number": 1 + max((check["number"] for check in checks), default=0),
-        "time": budget.stamp(now),
+        **now.to_dict(),
         "until": None if until is None else budget.stamp(until),
         "bundle": identity,
         "strategy": facts["strategy"],
         "version": (decisions.champion(root) or {}).get("version"),
         "observations": observations,
         "images": len(window),
+        "last": window.place[-1].tolist() if len(window) else None,
+        "routes": {"reference": known.route, "window": route},
         "checked": verdict is not None,
         "drift": verdict is not None and verdict.drift,
         "windows": list(windows),
@@ -204,7 +207,7 @@ def _counts(label: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
     return dict(zip(classes, np.bincount(label, minlength=len(classes)).tolist(), strict=True))
 
 
-def _retrain(check: Mapping, history: Sequence[Mapping], now: float, params: Params) -> dict[str, Any]:
+def _retrain(check: Mapping, history: Sequence[Mapping], now: Moment, params: Params) -> dict[str, Any]:
     """Whether this check may start a retraining, and why."""
     if not check["drift"]:
         return {"allowed": False, "reason": "there is no drift" if check["checked"] else "nothing was compared"}
@@ -213,7 +216,9 @@ def _retrain(check: Mapping, history: Sequence[Mapping], now: float, params: Par
     started = [line for line in history if line.get("kind") == budget.RETRAIN]
     if any(line["observations"] == check["observations"] for line in started):
         return {"allowed": False, "reason": "these very images have started one already"}
-    allowed, reason = budget.allowed(now, budget.past(history, now), params.monitor)
+    if doubt := monitor_words.doubt(check):
+        return {"allowed": False, "reason": doubt}
+    allowed, reason = budget.allowed(budget.ages(history, now), params.monitor)
     return {"allowed": allowed, "reason": reason}
 
 

@@ -62,6 +62,17 @@ def sentence(check: Mapping, compared: int, least: int) -> str:
     )
 
 
+def doubt(check: Mapping) -> str | None:
+    """Why what was found may not be of the images; None where nothing speaks for that."""
+    routes = check.get("routes")  # earlier versions did not say
+    if routes is None or routes["window"] in (None, routes["reference"]):
+        return None
+    return (
+        f"the images were answered by {routes['window']}, which this machine cannot run, and the reference by "
+        f"{routes['reference']}, so what differs may be the arithmetic: run graft monitor where they were answered"
+    )
+
+
 def _and(parts: Sequence[object]) -> str:
     *first, last = map(str, parts)
     return f"{', '.join(first)} and {last}" if first else last
@@ -102,6 +113,7 @@ def moved(root: Path, window: Window, verdict: Verdict, known: Reference, facts:
 
 def facts(check: Mapping, known: Reference, window: Window, compared: int, params: Params) -> list[tuple[str, str]]:
     limits = params.monitor
+    later = [size for size in sorted(limits.windows) if size not in check["windows"]]
     found = [
         ("champion", f"{check['strategy']}{', version ' + check['version'] if check['version'] else ''}"),
         ("bundle", check["bundle"]),
@@ -111,6 +123,8 @@ def facts(check: Mapping, known: Reference, window: Window, compared: int, param
         first, last = (budget.stamp(float(moment)) for moment in (window.time.min(), window.time.max()))
         found.append(("recent images", f"{len(window)}, from {first} to {last}, answered by "
                       f"{_and(sorted(set(window.route.tolist())))}"))  # fmt: skip
+    if later:
+        found.append(("not compared yet", f"the last {_and(later)}, as soon as there are so many"))
     found.append(
         ("settings", f"windows {_and(limits.windows)}, alpha {limits.alpha:g}, {limits.permutations} permutations, "
          f"seed {params.seed}")

@@ -19,27 +19,42 @@ from components.promotion.proposals import ANSWERS, Proposal
 from components.promotion.rollback import roll_back
 from components.stages.command import main, say
 
+PREVIOUS = "previous"
+
 
 def promote(
-    from_: str = "", propose: bool = False, settle: str = "", by: str = "", reason: str = "", force: bool = False
+    from_: str = "",
+    propose: bool = False,
+    settle: str = "",
+    proposal: str = "",
+    by: str = "",
+    reason: str = "",
+    force: bool = False,
+    rollback: str = "",
 ) -> None:
     """Decides about the bundle of the last run, registers it, and puts it into production if it is better.
 
     --from: another workspace whose bundle is decided about; --propose: leave what `promote.approval: manual` asks a
-    person for to --settle approve, reject or timeout, with --by who answers and why (--reason); --force: promote
-    whatever the rule says, which needs a --reason.
+    person for to --settle approve, reject or timeout, with --by who answers and why (--reason), and the id of the
+    --proposal where none but that one is meant; --force: promote whatever the rule says, which needs a --reason;
+    --rollback: to this version instead, or to the "previous" champion.
     """
     root, source = Path(), Path(from_)
     params = parameters.load(root)
-    if sum((propose, bool(settle), force)) > 1:
-        raise ParamsError("--propose, --settle and --force exclude one another")
+    if sum((propose, bool(settle), force, bool(rollback))) > 1:
+        raise ParamsError("--propose, --settle, --force and --rollback exclude one another")
     answer = next((known for known in ANSWERS if known == settle), None)
     if settle and answer is None:
         raise ParamsError(f"--settle is {settle!r}; choose from: {', '.join(ANSWERS)}")
     if answer is not None:
-        say(described(proposals.settle(root, params, answer, by=by or "somebody", reason=reason)))
+        who = by or "somebody"
+        say(described(proposals.settle(root, params, answer, by=who, reason=reason, asked=proposal)))
     elif force:
         say(described(proposals.force(root, source, params, by=by or "somebody", reason=reason)))
+    elif rollback:
+        version = None if rollback == PREVIOUS else rollback
+        restored = roll_back(root, params, version, by=by or "somebody", reason=reason)
+        say(f"version {restored} is champion again")
     elif pending(root, source, params):
         say(described(proposals.propose(root, source, params)))
     else:
@@ -67,7 +82,8 @@ def described(proposal: Proposal) -> str:
     note = f"{proposal.note}; " if proposal.note else ""
     if proposal.line is None:
         return f"{note}{about} waits for approval: {proposal.decision.reason}"
-    return f"{note}{about} {proposal.line['decision']}: {proposal.line['reason']}"
+    verdict, reason = proposal.line["decision"], proposal.line["reason"]
+    return f"{note}{about}{'' if reason.startswith(verdict) else f' {verdict}'}: {reason}"
 
 
 def standing(root: Path, source: Path, params: Params) -> str:
@@ -78,7 +94,7 @@ def standing(root: Path, source: Path, params: Params) -> str:
     line = decisions.made(root, facts, params.promote)
     if line is None:
         raise GraftError(f"nothing was decided about the bundle of {source} yet")
-    return f"{line['strategy']}: already decided; {line['reason']}"
+    return f"{line['strategy']} (version {line['version']}): already decided; {line['reason']}"
 
 
 if __name__ == "__main__":

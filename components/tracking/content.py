@@ -60,8 +60,8 @@ def comparison(
     `params`: flat; `cost`: what the bundle was measured to take; `timings`: strategy -> its training's."""
     chosen, rows = evaluation["chosen"], evaluation["strategies"]
     row = next(row for row in rows if row["strategy"] == chosen)
-    transfer = evaluation["transfer"]
-    there = ["target_labels", *(["source"] if "source" in audit["domains"] else [])]
+    transfer, recent = evaluation["transfer"], evaluation.get("recent")
+    there = ["target_labels", "unlabelled", *(["source"] if "source" in audit["domains"] else [])]
     gain = {f"transfer_{name}": transfer[name] for name in ("difference", "low", "high") if _number(transfer[name])}
     return Content(
         name=f"{len(models)} strategies: {chosen}",
@@ -74,6 +74,7 @@ def comparison(
             "verdict": evaluation["verdict"],
             "transfer": transfer["finding"],
             "failed": ", ".join(entry["strategy"] for entry in evaluation["failed"]) or "none",
+            **({"recent": f"{recent['images']} images, {recent['labelled']} of them labelled"} if recent else {}),
         },
         metrics=scores(row) | gain | dict(cost),
         data=data_sets(there, models[chosen]["data_sha256"], evaluation, audit),
@@ -104,6 +105,7 @@ def strategy(
             "best_seed": str(facts["best_seed"]),
             "seed_chosen_by": row["chosen_by"],
             "weights_sha256": facts["weights_sha256"],
+            **({"collapsed": _word(row["recent"]["collapsed"])} if "recent" in row else {}),
         },
         metrics=metrics,
         series=list(_series(history, facts["best_seed"])),
@@ -165,7 +167,7 @@ def scores(row: Mapping) -> dict[str, float]:
     found |= {f"temperature_{task}": fitted["value"] for task, fitted in row["temperature"].items()}
     found |= {"episode_accuracy": (row["episodes"] or {}).get("accuracy")}
     recent = row.get("recent") or {}  # where strategies are judged on images that came in since
-    found |= {f"recent_{name}": recent.get(name) for name in ("agreement", "accuracy")}
+    found |= {f"recent_{name}": recent.get(name) for name in ("agreement", "low", "high", "accuracy")}
     # Tasks are named by whoever made the table, and MLflow takes fewer characters than a table.
     return {re.sub(r"[^\w/. :-]", "_", name): value for name, value in found.items() if _number(value)}
 
@@ -193,17 +195,27 @@ def flat(tree: Mapping, prefix: str = "") -> dict[str, str]:
 
 
 def data_sets(needs: Sequence[str], digest: str, evaluation: Mapping, audit: Mapping) -> list[DataSet]:
-    """What was trained on, as far as `needs` tells, and what was answered."""
+    """What was trained on, as far as `needs` tells, and what was answered; of recent images those held out choose."""
+    recent = "recent" in evaluation
     used = []
     if {"target_labels", "unlabelled", "teacher"} & set(needs):
         used.append(("target", "train", "training"))
     if "source" in needs:
         used.append(("source", "train", "training"))
+    if recent and {"target_labels", "unlabelled"} & set(needs):
+        used.append(("recent", "train", "training"))
     used += [("target", "val", "validation"), ("target", "test", "evaluation")]
+    used += [("recent", "val", "validation")] if recent else []
     found = []
     for domain, split, context in used:
         by_class = {name: counts[split] for name, counts in audit["domains"][domain]["classes"].items()}
-        profile = {"images": evaluation["images"].get(split, sum(by_class.values())), "images_by_class": by_class}
+        labelled = sum(by_class.values())
+        images = evaluation["images"].get(split, labelled)
+        if domain == "recent":
+            held_out = evaluation["images"]["recent"]
+            others = audit["domains"]["recent"]["images"] - held_out if "unlabelled" in needs else labelled
+            images = held_out if split == "val" else others
+        profile = {"images": images, "images_by_class": by_class}
         found.append(DataSet(f"{domain} images, {split}", digest[:36], context, profile))
     return found
 
@@ -231,7 +243,20 @@ def _note(row: Mapping, facts: Mapping, verdict: str) -> str:
         f"**{row['strategy']}** ({facts['family']}; needs {', '.join(facts['needs']) or 'nothing'}): {verdict}.\n\n"
         f"{test['accuracy']:.1%} of the test images ({test['low']:.1%} to {test['high']:.1%}), mean of {row['seeds']} "
         f"seed{'s' * (row['seeds'] != 1)}; worst class {worst['class_name']!r} with {worst['recall']:.1%} found."
+        f"{_recent_note(row)}"
     )
+
+
+def _recent_note(row: Mapping) -> str:
+    if (recent := row.get("recent")) is None:
+        return ""
+    told = (
+        f"\n\nOn the recent images it decides as the others do, or as a label says, in {recent['agreement']:.1%} "
+        f"({recent['low']:.1%} to {recent['high']:.1%}) of the cases"
+    )
+    if recent["accuracy"] is not None:
+        told += f"; of the {recent['labelled']} with a label it is right on {recent['accuracy']:.1%}"
+    return told + (". It is shut out: it answers few of the classes only." if recent["collapsed"] else ".")
 
 
 def _board(evaluation: Mapping) -> str:
@@ -242,6 +267,7 @@ def _board(evaluation: Mapping) -> str:
         lines.append(
             f"1. **{row['strategy']}**: {test['accuracy']:.1%} of the test images ({test['low']:.1%} to "
             f"{test['high']:.1%}); {standing(row, evaluation)}"
+            + (f"; agreement on recent images {row['recent']['agreement']:.1%}" if "recent" in row else "")
         )
     lines += [f"1. **{entry['strategy']}**: failed; {entry['reason']}" for entry in evaluation["failed"]]
     return "\n".join(lines)

@@ -30,7 +30,7 @@ MANY = 50
 
 def waiting(root: Path, checks: Sequence[Mapping]) -> list[Mapping]:
     """Of `checks`, which are lines of the log, those that the store in use does not know."""
-    told = _cursor(root).get(store.uri(root), 0)
+    told = _cursor(root).get(store.address(root), 0)
     return [check for check in checks if check["checked"] and check["number"] > told]
 
 
@@ -51,7 +51,7 @@ def tell(root: Path, experiment: str, checks: Sequence[Mapping], page: Path | No
                 drifted = [check for check in checks if check["checked"] and check["drift"]]
                 last = drifted[-1] if drifted and drifted[-1] in reign else None
                 _tell(client, experiment_id, reign, page if last else None)
-        jsonfile.write(root / CURSOR, {**_cursor(root), store.uri(root): news[-1]["number"]})
+        jsonfile.write(root / CURSOR, {**_cursor(root), store.address(root): news[-1]["number"]})
 
 
 def key(bundle: str) -> str:

@@ -129,12 +129,15 @@ def _version(client: MlflowClient, name: str, version: str) -> ModelVersion:
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.get_model_version(name, version)
+        found = client.get_model_version(name, version)
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         known = sorted((str(v.version) for v in client.search_model_versions(f"name = '{name}'")), key=int)
         raise GraftError(f"{name} has no version {version}; {choices(version, known)}") from None
+    if BUNDLE_TAG not in found.tags:
+        raise GraftError(f"version {version} of {name} holds no bundle: Graft has not registered it")
+    return found
 
 
 def signature(model: onnx.ModelProto) -> ModelSignature:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+REFUSALS = ("CUSTOMER_UNAUTHORIZED", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "PERMISSION_DENIED",
+            "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST", "UNAUTHENTICATED")  # fmt: skip
+"""Of MLflow's error codes, those that say what was wrong with the question."""
 EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",  # otherwise MLflow's pages are those of a language model
     "mlflow.note.content": "Ways of moving a pretrained model onto these images. A run here is a comparison; the "
@@ -61,7 +64,7 @@ def connect(root: Path, experiment: str) -> tuple[MlflowClient, str]:
                     client.set_experiment_tag(found.experiment_id, name, value)
             return client, found.experiment_id
     except MlflowException as error:
-        raise Unreachable(_away(root, error)) from None
+        raise _told(root, error) from None
 
 
 def _home(address: str) -> Path | None:
@@ -75,7 +78,8 @@ def _home(address: str) -> Path | None:
 @contextmanager
 def reached(root: Path, standing: str) -> Generator[None]:
     """What is asked of MLflow inside is answered, or the error is one line: that the store does not answer, and
-    `standing`, a sentence on how things stand now. Raises Unreachable."""
+    `standing`, a sentence on how things stand now. Raises Unreachable, also for a refusal: what was refused waits as
+    well, until somebody has seen to it there."""
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
 
@@ -84,15 +88,22 @@ def reached(root: Path, standing: str) -> Generator[None]:
     except Unreachable as error:
         raise Unreachable(f"{error}; {standing}") from error
     except (MlflowException, RequestException) as error:
-        raise Unreachable(f"{_away(root, error)}; {standing}") from error
+        raise _told(root, error, standing) from error
 
 
 def address(root: Path) -> str:
     """The store's URI as it may be shown: without a password."""
-    return re.sub(r"(?<=://)[^/@]*@", "", uri(root))
+    return _shown(uri(root))
 
 
-def _away(root: Path, error: Exception) -> str:
+def _shown(text: str) -> str:
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)
+
+
+def _told(root: Path, error: Exception, standing: str = "") -> Unreachable:
     # Of a refused connection, MLflow tells three layers of exceptions; the innermost is what a person wants to know.
-    said = re.search(r"\[Errno \d+\] [\w ]+", str(error))
-    return f"MLflow at {address(root)} does not answer: {said[0] if said else str(error).splitlines()[0]}"
+    innermost = re.search(r"\[Errno \d+\] [\w ]+", str(error))
+    said = innermost[0] if innermost else _shown(next(iter(str(error).splitlines()), type(error).__name__))
+    refused = getattr(error, "error_code", None) in REFUSALS
+    line = f"MLflow at {address(root)} {'refuses' if refused else 'does not answer'}: {said}"
+    return Unreachable(f"{line}; {standing}" if standing else line)

@@ -22,7 +22,9 @@ def adapt(
     from components.stages import adapt as stage
 
     root = Path()
-    place = root / stage.make(root, labels=labels, reason=reason)["path"]
+    made = stage.make(root, labels=labels, reason=reason)
+    print(stage.told(made))
+    place = root / made["path"]
     environment = {**os.environ, **workspaces.environment(root)}
     # The code is the workspace's own, so that what is edited here meanwhile does not reach it.
     _run([sys.executable, "-m", "graft", "run", "--no-promote"], place, environment)

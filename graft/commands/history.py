@@ -19,7 +19,7 @@ def history(
     from rich.padding import Padding
     from rich.text import Text
 
-    from components.promotion import decisions, versions
+    from components.promotion import decisions, proposals, versions
 
     lines = decisions.read(Path())
     if as_json:
@@ -31,7 +31,7 @@ def history(
         return
     for line in lines:
         lead = versions.leading(line)
-        forced = ", against the rule" if line.get("forced") else ""
+        forced = " by force" if line.get("forced") else ""
         told = [
             f"{line['time'].replace('T', ' ').removesuffix('Z')[:16]} UTC",
             f"{line['decision']}{forced}",
@@ -43,3 +43,5 @@ def history(
             told.append(f"lead {points[0]} points ({points[1]} to {points[2]})")
         out.print(Text("  ".join(filter(None, told)), style="bold"))
         out.print(Padding(Text(line["reason"]), (0, 0, 1, 4)))
+    if (proposal := proposals.waiting(Path())) is not None:
+        out.print(f"Version {proposal.version}, {proposal.strategy}, waits for approval: graft promote shows it.")

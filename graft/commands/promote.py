@@ -45,7 +45,7 @@ def promote(
     else:
         waiting = proposals.waiting(root)
         if waiting is None:
-            out.print(stage.standing(root, source, loaded))
+            out.print(stage.standing(root, source, loaded) + ".", markup=False)
             return
         found = waiting
     _show(found, out)
@@ -64,9 +64,11 @@ def rollback(
 
 def _show(proposal: Proposal, out: Console) -> None:
     """What speaks for and against a bundle, and what became of it."""
+    from components.promotion import decisions
     from components.stages.promote import described
 
-    if proposal.decision.checks:
+    answered = proposal.line is not None and proposal.line["by"] != decisions.RULE and not proposal.line["forced"]
+    if proposal.decision.checks and not answered:  # who answers has seen them
         table = grid("What was looked at", "check", "", "finding", folded=("finding",))
         for check in proposal.decision.checks:
             verdict = "ok" if check.passed else "failed" if check.decides else "noted"

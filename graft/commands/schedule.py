@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,11 +61,17 @@ def status() -> None:
         out.print("It is only just coming up.")
         return
     keeper.point_at(root, said)
-    table = grid("Deployments", "name", "runs by itself", "next", "last", folded=("runs by itself", "last"))
+    table = grid("Deployments", "name", "runs by itself", "next", "last", folded=("runs by itself", "next", "last"))
     for entry in deployments.standing(deployments.declared(root).names):
-        following = entry.next.astimezone().strftime("%Y-%m-%d %H:%M") if entry.next else ""
-        table.add_row(entry.name, entry.schedule or "no", following, entry.last)
+        table.add_row(entry.name, entry.schedule or "no", _when(entry.next), entry.last)
     out.print(table)
+
+
+def _when(moment: datetime | None) -> str:
+    """In the machine's own time; a run whose time has come waits for a worker, or for another run."""
+    if moment is None:
+        return ""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M") + (", waits" if moment < datetime.now(UTC) else "")
 
 
 def _where(said: dict[str, Any]) -> None:

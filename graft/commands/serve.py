@@ -43,19 +43,24 @@ def serve(
     keep_images: Annotated[
         float | None, typer.Option(help="Keep a sample of the images, too, of so many MiB at most.", metavar="MIB")
     ] = None,
+    reload: Annotated[
+        bool, typer.Option(help="Answer with another bundle once it lies in the folder: after a promotion, a rollback.")
+    ] = True,
 ) -> None:
-    """Answer images over HTTP: POST /predict, /healthz, /readyz, /metadata, /openapi.json."""
+    """Answer images over HTTP: POST /predict, /healthz, /readyz, /metadata, /metrics, /openapi.json."""
     try:
         from components.inference.serving.server import serve as run
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("components", "graft"):
             raise
         raise MachineError(f"graft serve needs the package {error.name!r}: install graft[serve]") from None
+    from contextlib import nullcontext
     from importlib import metadata
 
     from components.inference.predictor import BATCH_SIZES, Predictor
     from components.inference.serving.limits import Limits
-    from components.inference.serving.service import Service
+    from components.inference.serving.reload import Watch, stamp
+    from components.inference.serving.service import Loaded, Service
     from graft import observing
 
     champion.require(bundle)
@@ -64,23 +69,22 @@ def serve(
     observing.require_observe(
         observe, observations=observations, observations_mib=observations_mib, keep_images=keep_images
     )
-    predictor = Predictor.load(bundle, provider=provider, precision=precision, max_pixels=max_pixels)
+
+    def load() -> Loaded:
+        predictor = Predictor.load(bundle, provider=provider, precision=precision, max_pixels=max_pixels)
+        model = Loaded(predictor, max_batch=max_batch or BATCH_SIZES[predictor.provider])
+        if observe:
+            model.observer = observing.recorder(predictor, observations, observations_mib, keep_images)
+        return model
+
+    found = stamp(bundle)
     limits = Limits(image_bytes=max_bytes, request_bytes=max(Limits.request_bytes, max_bytes), images=max_images)
-    recorder = observing.recorder(predictor, observations, observations_mib, keep_images) if observe else None
-    service = Service(
-        predictor,
-        limits,
-        max_batch=max_batch or BATCH_SIZES[predictor.provider],
-        max_delay_s=max_delay_ms / 1000,
-        capacity=queue,
-        observer=recorder,
-    )
+    service = Service(load(), limits, max_delay_s=max_delay_ms / 1000, capacity=queue)
 
     def say(url: str) -> None:
-        name = predictor.facts.get("strategy", bundle.name)
-        print(f"{url} answers with {name} ({predictor.precision} on {predictor.provider}). Ctrl-C stops.", flush=True)
+        print(f"{url} answers with {service.model}. Ctrl-C stops.", flush=True)
 
-    run(service, host=host, port=port, version=metadata.version("graft"), drain_s=drain_s, say=say)
-    if recorder is not None:
-        recorder.close()
+    with Watch(service, bundle, load, found) if reload and bundle.is_dir() else nullcontext():
+        run(service, host=host, port=port, version=metadata.version("graft"), drain_s=drain_s, say=say)
+    service.model.close()
     print(f"Stopped. Answered requests: {service.answered}.", flush=True)

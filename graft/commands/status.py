@@ -54,7 +54,9 @@ def show_champion(out: Console) -> None:
 
     root = Path()
     champion, lines = decisions.champion(root), decisions.read(root)
-    if champion is None:
+    if (gone := decisions.gone(root)) is not None:
+        out.print(f"No champion: the files of version {gone} are gone; `graft rollback {gone}` puts them back.")
+    elif champion is None:
         out.print("No champion yet: `graft promote` makes one of the last run's bundle.")
     else:
         version = "" if champion["version"] is None else f" (version {champion['version']})"

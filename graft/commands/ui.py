@@ -25,8 +25,9 @@ def ui(
 
     experiment, out = params.load(Path()).promote.registered_model, console()
     up = keeper.state(Path())
-    if up is not None and up["ready"]:
-        out.print(f"The schedule is up, and so are its pages: Prefect {up['prefect']}, MLflow {up['mlflow']}")
+    if up is not None:
+        pages = f"Prefect {up['prefect']}, MLflow {up['mlflow'] or store.address(Path())}"
+        out.print(f"The schedule is {'up' if up['ready'] else 'coming up'}, and so are its pages: {pages}")
         return
     serve(Path(), experiment, mlflow_port=mlflow_port, prefect_port=prefect_port, say=out.print)
 
@@ -37,11 +38,13 @@ def serve(root: Path, experiment: str, *, mlflow_port: int, prefect_port: int, s
     Raises MachineError naming the server that does not come up.
     """
     place = root.resolve()
+    services.require_free(prefect_port, "--prefect-port")
     running = [services.prefect(place, prefect_port, place / paths.STATE)]
     mlflow = services.mlflow(place, mlflow_port, place / paths.STATE, experiment)
     if mlflow is None:
         say(f"MLflow: {store.address(root)} (from {store.URI_VARIABLE})")
     else:
+        services.require_free(mlflow_port, "--mlflow-port")
         running.insert(0, mlflow)
     try:
         for service in running:

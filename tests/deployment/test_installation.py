@@ -4,6 +4,7 @@ after a kill where it cannot."""
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -74,6 +75,36 @@ def test_a_swap_is_undone(place: Path, way: str):
     assert bundle.read(place) == before
     installation.discard(place)
     assert names(place) == ["champion"]
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_a_kill_while_a_swap_is_undone_does_not_bring_back_what_was_undone(place: Path, monkeypatch, renames: int):
+    old, new, done, rename = bundle.read(place), bundle.read(place.parents[1] / "newer"), 0, os.rename
+
+    def dying(*arguments: object) -> None:
+        nonlocal done
+        if done == renames:
+            raise KeyboardInterrupt
+        done += 1
+        rename(*arguments)
+
+    monkeypatch.setattr(exchange, "exchange", lambda first, second: False)
+    installation.swap(place)
+    monkeypatch.setattr(os, "rename", dying)
+    with pytest.raises(KeyboardInterrupt):
+        installation.swap_back(place)
+    monkeypatch.undo()
+    installation.recover(place)
+    assert bundle.read(place) == (new if renames == 0 else old)
+    assert installation.replaced(place) is (renames == 0), "there is something to undo as long as it is not undone"
+
+
+def test_a_swap_is_undone_though_what_it_put_there_is_gone(place: Path, way: str):
+    before = bundle.read(place)
+    installation.swap(place)
+    shutil.rmtree(place)
+    installation.swap_back(place)
+    assert bundle.read(place) == before
 
 
 def test_a_first_bundle_takes_an_empty_place_and_leaves_it_empty_when_that_is_undone(tmp_path: Path):

@@ -16,7 +16,7 @@ NO_SCM = "[core]\n    analytics = false\n    check_update = false\n    no_scm = 
 
 @pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """A running Prefect API, which PREFECT_API_URL names while the tests of this room run: one process runs them all."""
+    """A running Prefect API, which PREFECT_API_URL names while the tests run: one process runs those of this room."""
     with Api(tmp_path_factory.mktemp("prefect")) as running:
         running.wait()
         yield running

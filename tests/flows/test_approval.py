@@ -12,6 +12,7 @@ import pytest
 from components import jsonfile, paths
 
 PROPOSAL = {
+    "id": "one",
     "version": "7",
     "strategy": "dan",
     "decision": {
@@ -53,7 +54,7 @@ def ask(api: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
         def gate() -> approval.Answer | None:
             if meanwhile is not None:
                 threading.Thread(target=answer, args=(flow_run.id,), daemon=True).start()
-            return approval.ask(tmp_path, timeout_h)
+            return approval.ask(tmp_path, PROPOSAL["id"], timeout_h)
 
         return gate()
 
@@ -73,8 +74,8 @@ def test_a_person_sees_the_evidence_and_approves_with_name_and_reason(ask: Calla
     text = str(seen["text"])
     assert "Put dan (version 7) into production?" in text
     assert "it leads by 3 points. Without an answer within 0.01 h the champion stays." in text
-    assert "| gain | ok | 3 points (1 to 5), more than 0 |" in text
-    assert "| latency | noted | 2.5 times" in text
+    assert "- **gain** (ok): 3 points (1 to 5), more than 0" in text
+    assert "- **latency** (noted): 2.5 times | as slow" in text
 
 
 def test_a_rejection_without_words_is_one_all_the_same(ask: Callable) -> None:
@@ -91,6 +92,53 @@ def test_nobody_answers_and_the_run_goes_on_in_time(ask: Callable) -> None:
 
 def test_a_decision_on_a_terminal_ends_the_wait(ask: Callable, tmp_path: Path) -> None:
     assert ask(lambda client, run: (tmp_path / paths.PROPOSAL).unlink()) is None
+
+
+def test_a_proposal_that_takes_the_place_of_the_one_asked_about_is_not_answered_for_it(
+    ask: Callable, tmp_path: Path
+) -> None:
+    assert ask(lambda client, run: jsonfile.write(tmp_path / paths.PROPOSAL, PROPOSAL | {"id": "two"})) is None
+    assert ask(None) is None, "it was asked about another proposal"
+
+
+def test_the_wait_ends_even_if_it_was_over_before_it_began(
+    ask: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run may only be pausing, and refuse to be resumed, when the proposal is decided about."""
+    from flows import approval
+
+    pause = approval.pause_flow_run
+
+    def late(**told: object) -> object:
+        (tmp_path / paths.PROPOSAL).unlink()
+        time.sleep(0.5)
+        return pause(**told)
+
+    monkeypatch.setattr(approval, "pause_flow_run", late)
+    assert ask(None) is None
+
+
+def test_an_answer_counts_although_the_time_was_over_when_it_came(
+    ask: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing could end the wait in time, because Prefect was away."""
+    from prefect.client.orchestration import SyncPrefectClient
+
+    resume = SyncPrefectClient.resume_flow_run
+
+    def away(client: object, run: object, run_input: dict | None = None) -> object:
+        if run_input and run_input.get("decision") == "reject":
+            raise OSError("nobody answers")
+        return resume(client, run, run_input)
+
+    monkeypatch.setattr(SyncPrefectClient, "resume_flow_run", away)
+
+    def approve(client: object, run: str) -> None:
+        time.sleep(0.5)
+        client.resume_flow_run(run, run_input={"decision": "approve", "by": "Ada"})
+
+    answer = ask(approve, timeout_h=0.1 / 3600)
+    assert (answer.verdict, answer.by) == ("approve", "Ada")
 
 
 def test_the_run_that_asks_goes_on_running_while_the_question_waits(
@@ -120,7 +168,7 @@ def test_the_run_that_asks_goes_on_running_while_the_question_waits(
     @flow(persist_result=False)
     def asks() -> approval.Answer | None:
         threading.Thread(target=answer, args=(flow_run.id,), daemon=True).start()
-        return approval.gate(str(tmp_path), 0.01)
+        return approval.gate(str(tmp_path), PROPOSAL["id"], "dan (version 7)", 0.01)
 
     assert asks().verdict == "approve"
     assert seen == {"name": "approve dan (version 7)?", "asks": True}

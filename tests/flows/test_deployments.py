@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import inspect
+import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -96,6 +101,52 @@ def test_what_a_keeper_said_of_itself_counts_only_as_long_as_it_lives(tmp_path: 
         process.kill()  # as a power cut: the file that names the process stays
     assert (keeper.folder(tmp_path) / keeper.STATE).exists()
     assert keeper.state(tmp_path) is None
+
+
+def test_who_asks_for_the_state_does_not_keep_a_keeper_from_starting(tmp_path: Path) -> None:
+    with keeper.alone(tmp_path):
+        pass
+    with (keeper.folder(tmp_path) / keeper.LOCK).open() as asks:
+        fcntl.flock(asks, fcntl.LOCK_SH)
+        answered = threading.Timer(0.1, fcntl.flock, (asks, fcntl.LOCK_UN))
+        answered.start()
+        with keeper.alone(tmp_path):
+            assert not answered.is_alive()
+
+
+def test_a_keeper_that_is_told_to_end_while_it_looks_for_dead_runs_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wrong with the server is survived there; this is not."""
+    shutil.copy(ROOT / "prefect.yaml", tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    before = signal.signal(signal.SIGTERM, keeper._told_to_stop)
+    monkeypatch.setattr(keeper.zombies, "sweep", lambda root: os.kill(os.getpid(), signal.SIGTERM) or [])
+    try:
+        with pytest.raises(keeper._Stop):
+            keeper.Keeper(tmp_path, prefect_port=1, mlflow_port=2)._sweep()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_log_is_begun_anew_and_the_one_before_says_how_it_ended(tmp_path: Path) -> None:
+    for text in ("first", "second", "third"):
+        with services.fresh(tmp_path / "worker.log") as log:
+            log.write(text)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "worker.log": "third", "worker.log.1": "second"
+    }  # fmt: skip
+
+
+def test_the_password_of_a_store_is_in_no_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody on the machine may read those."""
+    address = "postgresql://ada:secret@example.org/mlflow"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setattr(services.store, "connect", lambda root, experiment: None)  # nobody answers there
+    service = services.mlflow(tmp_path, 1, tmp_path, "digits")
+    assert service is not None
+    assert "secret" not in " ".join(service._arguments)
+    assert service._environment["MLFLOW_BACKEND_STORE_URI"] == address
 
 
 HOURS = [datetime(2026, 11, 1, hour, tzinfo=UTC) for hour in range(7)]

@@ -49,6 +49,17 @@ def test_changed_names_what_a_run_would_run(workspace) -> None:
     assert graph.changed(root, "b@x") == ["b@x"]
 
 
+def test_settled_is_what_is_up_to_date_and_needs_nothing_that_is_not(workspace) -> None:
+    root = workspace(FAN)
+    (root / "b").mkdir()
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q"], cwd=root, check=True)
+    stages, settled = graph.plan(root)
+    assert [stage.address for stage in stages] == [stage.address for stage in graph.read(root)]
+    assert settled == {"a", "b@x", "b@y", "c"}
+    (root / "b" / "x").unlink()
+    assert graph.plan(root)[1] == {"a", "b@y"}, "what c reads may be made anew"
+
+
 def test_a_broken_graph_is_one_clear_error(workspace) -> None:
     root = workspace("stages:\n  a: {cmd: echo, outs: [x]}\n  b: {cmd: echo, outs: [x]}\n")
     with pytest.raises(GraftError, match=r"DVC: .*x"):

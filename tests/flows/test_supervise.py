@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,23 @@ def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     assert all_gone(running, 2 * supervise.GRACE_S + 5)
+
+
+def test_a_terminal_that_is_closed_ends_the_command_unless_it_is_to_go_on() -> None:
+    waits = "import os, time; print(os.getpid(), flush=True); time.sleep(120)"
+    command = supervise.command([sys.executable, "-c", waits])
+    nohup = partial(signal.signal, signal.SIGHUP, signal.SIG_IGN)
+    for before, ends in ((None, True), (nohup, False)):
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=before
+        ) as process:
+            assert process.stdout is not None
+            running = [int(process.stdout.readline())]
+            process.send_signal(signal.SIGHUP)
+            assert all_gone(running, 1) is ends
+            process.terminate()
+            assert process.wait(10) == supervise.STOPPED
+        assert all_gone(running, 1)
 
 
 def test_sigterm_to_the_supervisor_ends_the_command(tmp_path: Path) -> None:

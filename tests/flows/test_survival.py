@@ -76,7 +76,18 @@ def test_a_run_whose_process_was_killed_is_marked_as_crashed_and_the_next_comple
     wait_for(lambda: not processes(root, "one.py"), 15)
     (root / "one.py").write_text(QUICK)
     assert pipeline(str(root), promotion=False) == {"one": "Completed"}
-    assert not list((root / zombies.FOLDER).iterdir()), "a run that ends leaves nothing behind"
+    (held,) = (root / zombies.FOLDER).glob("*.lock")
+    assert not zombies.is_dead(root, held.stem), "its process could still die before it has told Prefect how it ended"
+
+
+def test_a_flow_that_is_told_to_end_ends_at_once_with_its_stage(api, workspace) -> None:
+    """Cancelled, for one, or the schedule goes down."""
+    root = graph_of_one(workspace, SLOW)
+    flow = started(RUN, str(root))
+    wait_for((root / "begun").exists, 60)
+    flow.send_signal(signal.SIGTERM)
+    assert flow.wait(20) != 0
+    assert not processes(root, "one.py")
 
 
 def test_a_stage_that_hangs_is_stopped_named_and_not_tried_again(pipeline, workspace) -> None:

@@ -3,13 +3,16 @@ and the clock."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -95,15 +98,14 @@ def test_a_batch_is_read_as_it_was_recorded(tmp_path):
     assert segment(tmp_path / BUNDLE, 1).stat().st_size == 2 * BYTES
 
 
-def test_the_last_ones_and_those_of_a_time(tmp_path):
+def test_the_last_ones_and_the_last_before_a_time(tmp_path):
     one = recorder(tmp_path, clock=Clock(100.0))
     for number in range(10):
         add(one, number)  # at 101, 102, …
     assert numbers(tmp_path, 3) == [7, 8, 9]
     assert numbers(tmp_path, 0) == []
     assert numbers(tmp_path, 2, until=105.0) == [2, 3]
-    between = Observations.open(tmp_path).between(103.0, 106.0, BUNDLE)
-    assert (between.features[:, 0].tolist(), between.time.tolist()) == ([2, 3, 4], [103, 104, 105])
+    assert numbers(tmp_path, 2, until=100.0) == []
 
 
 def test_where_nobody_observed_there_is_nothing(tmp_path):
@@ -128,16 +130,18 @@ def test_the_order_is_that_of_arrival_whatever_the_clock_says(tmp_path):
     assert numbers(tmp_path) == list(range(10))
     assert numbers(tmp_path, 4) == [6, 7, 8, 9]
     assert sorted(path.name for path in (tmp_path / BUNDLE).glob("*.rows")) == [f"0000000{n}.rows" for n in (1, 2, 3)]
-    assert Observations.open(tmp_path).between(0, 5000, BUNDLE).features[:, 0].tolist() == [5, 6, 7, 8, 9]
+    assert numbers(tmp_path, until=5000) == [5, 6, 7, 8, 9]
 
 
-def test_the_oldest_make_room_for_the_newest_over_all_bundles(tmp_path):
+@pytest.mark.parametrize("set_back", [False, True])
+def test_the_oldest_make_room_for_the_newest_over_all_bundles(tmp_path, set_back):
     mib = 80 * BYTES / 2**20  # ten observations in a segment
     old = recorder(tmp_path, bundle="a" * 64, mib=mib)
     for number in range(30):
         add(old, number)
+    began = time.time() + 1e8 if set_back else 0
     for path in (tmp_path / ("a" * 64)).glob("*.rows"):
-        os.utime(path, (1, int(path.stem)))
+        os.utime(path, (1, began + int(path.stem)))
     new = recorder(tmp_path, mib=mib)
     for number in range(65):
         add(new, number)
@@ -154,18 +158,40 @@ def test_the_oldest_make_room_for_the_newest_over_all_bundles(tmp_path):
     assert told == {"a" * 64: 0, BUNDLE: 90}
 
 
-def test_a_segment_ends_with_its_day_so_that_what_is_older_can_be_deleted(tmp_path):
+def test_a_segment_ends_with_its_day_so_that_where_few_come_in_the_last_days_are_kept(tmp_path):
     clock = Clock(0.0)
-    one = recorder(tmp_path, clock=clock, keep_images_mib=1)
-    for day in range(3):
+    one = recorder(tmp_path, clock=clock, keep_images_mib=400 * 1000 / 2**20)  # a share of a segment is 100 images
+    for day in range(8):
         clock.now = day * 90_000.0
-        add(one, day, day + 0.5, contents=[b"BM image"] * 2)
-    seen = Observations.open(tmp_path)
-    assert seen.prune(before=90_000.0) == 2
-    assert numbers(tmp_path) == [1, 1.5, 2, 2.5]
-    assert len(list(tmp_path.glob("*/*.images/*.bmp"))) == 4
-    add(one, 9)
-    assert numbers(tmp_path)[-1] == 9
+        add(one, *range(100 * day, 100 * (day + 1)), contents=[b"BM".ljust(1000)] * 100)
+    window = Observations.open(tmp_path).recent(1000, BUNDLE)
+    kept = [int(number) for number, path in zip(window.features[:, 0], window.images, strict=True) if path]
+    assert len(window) == 800
+    assert kept[-300:] == list(range(500, 800))
+
+
+def test_the_number_of_observations_is_told_without_holding_them_all(tmp_path):
+    wide = 500
+    one = recorder(tmp_path, width=wide, mib=8 * 64 * (32 + 4 * wide + 6) / 2**20)  # 64 observations in a segment
+    for _ in range(6):
+        one.add(np.zeros((64, wide), np.float32), np.full((64, 3), 1 / 3, np.float32))
+    tracemalloc.start()
+    (told,) = Observations.open(tmp_path).summary()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert told["observations"] == 6 * 64
+    assert peak < 3 * 64 * 4 * wide  # it reads one segment at a time
+
+
+def test_what_is_left_of_the_description_after_a_power_failure_is_written_again(tmp_path):
+    add(recorder(tmp_path), 1)
+    about = tmp_path / BUNDLE / "bundle.json"
+    whole = about.read_bytes()
+    for left in (b"", whole[:20]):
+        about.write_bytes(left)
+        add(recorder(tmp_path), 2)
+        assert about.read_bytes() == whole
+    assert numbers(tmp_path) == [1, 2, 2]
 
 
 @pytest.mark.parametrize("more", [b"\x01" * (BYTES - 1), b"\x01"])
@@ -274,6 +300,22 @@ print(told, counts)
     assert numbers(tmp_path) == [*range(21), *range(100, 120)]
 
 
+def test_what_starts_on_a_full_disk_answers_and_records_as_soon_as_there_is_room(tmp_path):
+    script = """
+import resource
+told = []
+unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, unlimited[1]))
+one = recorder(say=told.append)
+one.add(*batch(0, 10))
+resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+one.add(*batch(10, 10))
+print(len(told), one.recorded, one.missed)
+"""
+    assert write(tmp_path, script).communicate(timeout=60) == ("2 10 10\n", "")
+    assert numbers(tmp_path) == list(range(10, 20))
+
+
 def test_images_that_cannot_be_written_do_not_stop_the_rest(tmp_path):
     told = []
     one = recorder(tmp_path, keep_images_mib=1, say=told.append)
@@ -304,6 +346,32 @@ def test_a_process_that_was_stopped_in_the_middle_of_a_write_holds_nobody_up(tmp
     assert numbers(tmp_path) == [20]
     assert len(told) == 2 and "another process holds the file and was stopped" in told[0]
     assert one.missed == 20
+
+
+def test_images_that_cannot_be_written_leave_the_patience_for_another_process_as_it_was(tmp_path):
+    told = []
+    one = recorder(tmp_path, keep_images_mib=1, say=told.append)
+    (tmp_path / BUNDLE / "00000001.images").touch()  # in the way
+    add(one, 0, contents=[b"BM"])
+    with segment(tmp_path / BUNDLE, 1).open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        release = threading.Timer(0.02, fcntl.flock, (stream, fcntl.LOCK_UN))
+        release.start()
+        add(one, 1)
+        release.join()
+    assert (one.recorded, one.missed, len(told)) == (2, 0, 1)
+
+
+def test_nobody_is_told_where_even_that_cannot_be_written(tmp_path, monkeypatch):
+    """Standard error of a server often leads to a file on the disk that is full."""
+    one = recorder(tmp_path, say=None)
+    with contextlib.suppress(OSError), Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        with segment(tmp_path / BUNDLE, 1).open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            add(one, 0)
+        add(one, 1)
+    assert (numbers(tmp_path), one.missed) == ([1], 1)
 
 
 def test_a_store_that_somebody_deletes_is_begun_again(tmp_path):

@@ -91,13 +91,18 @@ def test_images_that_another_route_answered_are_held_against_that_route(tmp_path
     images = pictures(12, seed=0)
     known = reference.read(tmp_path, reference.write(tmp_path, folder, images))
     assert known.route == "fp32@cpu"
-    by_int8 = reference.as_observed(known, folder, np.array(["int8@cpu", "fp32@cpu", "int8@cpu"]))
+    assert reference.usual(np.array(["int8@cpu", "fp32@cpu", "int8@cpu"])) == "int8@cpu"
+    assert reference.usual(np.array([])) is None
+    by_int8 = reference.as_observed(known, folder, "int8@cpu")
     assert by_int8.route == "int8@cpu"
     assert np.allclose(by_int8.sample.features, 0.9 * known.sample.features, atol=1e-5)
     wanted = Predictor.load(folder, precision="int8", provider="cpu").features(images)
     assert np.allclose(by_int8.sample.features, wanted, atol=1e-5)
-    for routes in (["fp32@cpu", "int8@cpu", "fp32@cpu"], ["fp16@tensorrt"], []):
-        assert reference.as_observed(known, folder, np.array(routes)) is known
+    other = make_bundle(tmp_path / "other", {"fp32": network(), "int8": network(0.8)}, strategy="dan")
+    with pytest.raises(DataError, match=f"another bundle than {known.bundle[:8]} is in .*other by now"):
+        reference.as_observed(known, other, "int8@cpu")
+    for route in ("fp32@cpu", "fp16@tensorrt", None):
+        assert reference.as_observed(known, folder, route) is known
 
 
 def test_a_model_without_features_is_described_by_its_probabilities(tmp_path):

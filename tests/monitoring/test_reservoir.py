@@ -78,6 +78,10 @@ def test_each_stretch_of_time_has_its_share_and_the_limit_holds(tmp_path):
     assert len(kept) == 150
     assert [int(each.path.read_bytes()[8:16]) for each in kept] == found[-150:].tolist()
     assert {each.label for each in kept} == {1}
+    later = Observations.open(tmp_path).images(1000, BUNDLE, since=(5, 500))
+    assert [int(each.path.read_bytes()[8:16]) for each in later] == found[found > 4 * 1024 + 500].tolist()
+    begun_anew = Observations.open(tmp_path).images(1000, BUNDLE, since=(9, 3))
+    assert len(begun_anew) == len(found)
 
 
 def test_images_of_former_bundles_go_first(tmp_path):

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import promoted_support
+from colour_support import prepare_colours
 from components import params as parameters
-from components.promotion import proposals
+from components.promotion import latency, proposals
 from components.tracking import store
-from promoted_support import CONFUSED, GOOD, set_params, workspace, write_bundle
+from promoted_support import CONFUSED, GOOD, set_params, write_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -18,10 +20,25 @@ def own_store(monkeypatch):
     monkeypatch.delenv(store.URI_VARIABLE, raising=False)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def brief():
+    """Two measurements of a quarter of a second for each decision would be most of the time of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "SECONDS", 0.03)
+        yield
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """Prepared images of three colours: no bundle, and no champion yet."""
+    prepare_colours(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
-def reigning(tmp_path_factory) -> Path:
+def reigning(brief, tmp_path_factory) -> Path:
     """Version 1 is champion, which takes green for the least likely colour; a bundle that does not lies ready."""
-    root = workspace(tmp_path_factory.mktemp("reigning"), CONFUSED)
+    root = promoted_support.workspace(tmp_path_factory.mktemp("reigning"), CONFUSED)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(store.URI_VARIABLE, raising=False)
         proposals.propose(root, root, parameters.load(root))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,6 +102,19 @@ def test_the_champion_s_version_is_what_its_files_say(tmp_path):
     jsonfile.write(tmp_path / paths.CHAMPION / decisions.RELEASE, {"version": "7", "id": "x"})
     assert decisions.champion(tmp_path)["version"] == "7"
     assert write_bundle(tmp_path / "other", CONFUSED)["lineage"] != own["lineage"]
+
+
+def test_a_champion_whose_files_say_too_little_is_known_by_the_log(tmp_path):
+    own = write_bundle(tmp_path / paths.CHAMPION, GOOD)
+    decided(tmp_path, "promoted", "4", own)
+    for text in ("{torn", "[]"):
+        jsonfile.write_text(tmp_path / paths.CHAMPION / decisions.RELEASE, text)
+        assert decisions.champion(tmp_path)["version"] == "4"
+    assert decisions.gone(tmp_path) is None
+    shutil.rmtree(tmp_path / paths.CHAMPION)
+    assert decisions.gone(tmp_path) == "4"
+    (tmp_path / paths.CHAMPION).mkdir()  # as where a volume is to be mounted
+    assert (decisions.champion(tmp_path), decisions.gone(tmp_path)) == (None, "4")
 
 
 def test_the_champion_before_is_found_past_repeated_reigns(tmp_path):

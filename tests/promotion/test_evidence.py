@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from colour_support import (
     COLOURS,
     GREENER,
     LABELS,
+    OLIVE,
     PARAMS,
     RED,
     TEST,
@@ -29,7 +30,6 @@ from components.deployment import bundle
 from components.errors import DataError
 from components.evaluation import metrics
 from components.evaluation.paired import from_counts
-from components.promotion import latency
 from components.promotion.evidence import Evidence, gather
 from components.promotion.rule import decide
 from components.runtimes import machines
@@ -37,17 +37,6 @@ from components.runtimes.options import Options
 from components.runtimes.routes import Route
 from components.types import TASK, LabelSpace
 from evidence_support import limits
-
-
-@pytest.fixture(autouse=True)
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency, "SECONDS", 0.03)
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    prepare_colours(tmp_path)
-    return tmp_path
 
 
 def test_a_better_challenger(workspace):
@@ -83,6 +72,24 @@ def test_a_challenger_that_trades_one_class_for_another_is_kept_out_by_that_clas
     assert found.lead.value == 0
     assert {part.name: part.difference.value for part in found.slices} == {"light bright": -0.2, "light dim": 1.0}
     failed = [check.name for check in decide(found, limits(min_gain=-0.5, max_ece_gain=1)).checks if not check.passed]
+    assert failed == ["slice"]
+
+
+def test_the_images_of_the_source_are_a_slice_where_that_was_declared(tmp_path):
+    """Olive there: the challenger has unlearned it. Of what comes in, it loses nothing."""
+    rows, pixels = colour_rows(TEST[:30], LABELS[:30], "test", "target")
+    more, known = colour_rows([OLIVE] * 40, ["green"] * 40, "val", "source")
+    space = LabelSpace({TASK: COLOURS}, {})
+    prepared.write(tmp_path / paths.PREPARED, rows + more, {"target": pixels, "source": known}, space, {}, ["light"])
+    colour_bundle(tmp_path / paths.CHAMPION, GREENER)
+    colour_bundle(tmp_path / paths.BUNDLE, ALIKE)
+    assert gather(tmp_path, tmp_path, PARAMS).slices == ()
+    declared = replace(PARAMS, evaluate=replace(PARAMS.evaluate, slices=("domain",)))
+    found = gather(tmp_path, tmp_path, declared)
+    (part,) = found.slices
+    lost = from_counts(0, 40, 40, confidence=0.95, comparisons=3)  # with two classes
+    assert (part.name, part.images, part.difference) == ("domain source", 40, lost)
+    failed = [check.name for check in decide(found, limits(min_gain=-0.9)).checks if not check.passed]
     assert failed == ["slice"]
 
 

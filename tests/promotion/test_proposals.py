@@ -11,9 +11,9 @@ import pytest
 from components import jsonfile, paths
 from components import params as parameters
 from components.deployment import bundle
-from components.errors import GraftError, ParamsError
+from components.errors import DataError, GraftError, ParamsError
 from components.monitoring import reference
-from components.promotion import decisions, proposals
+from components.promotion import decisions, proposals, references
 from components.stages import promote as stage
 from components.tracking import registry, store
 from promoted_support import CONFUSED, GOOD, set_params, write_bundle
@@ -29,6 +29,17 @@ def pending(root: Path) -> bool:
 
 def version(root: Path, number: str):
     return store.connect(root, "toy")[0].get_model_version("toy", number)
+
+
+def elsewhere(root: Path) -> Path:
+    """A workspace below the one in `root`, with the same results."""
+    source = root / paths.RUNS / "adapted"
+    for place in (paths.BUNDLE, paths.PREPARED, paths.MODELS, paths.TIMINGS, paths.REPORTS, Path("params.yaml")):
+        origin = root / place
+        source.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(origin, source / place) if origin.is_dir() else shutil.copy(origin, source / place)
+    shutil.rmtree(source / paths.CHAMPION)
+    return source
 
 
 def alias(root: Path, name: str = registry.CHAMPION) -> str | None:
@@ -108,6 +119,8 @@ def test_manual_approval_waits_and_says_so(waiting):
 
 
 def test_an_approval_promotes_with_its_reason(waiting):
+    with pytest.raises(ParamsError, match="no proposal waits"):
+        settle(waiting, "approve", asked="another one")
     made = settle(waiting, "approve", reason="looks right")
     assert made.line["reason"].endswith("approved by ada: looks right")
     assert (alias(waiting), made.line["by"]) == ("2", "ada")
@@ -146,6 +159,38 @@ def test_an_approval_of_what_is_no_longer_so_promotes_nothing_and_proposes_anew(
     assert "the champion is another one" in proposals.outdated(waiting, made)
 
 
+def test_what_waits_is_not_forgotten_over_another_bundle(waiting):
+    """One that is kept out changes nothing; one that is proposed takes its place, and the log has both."""
+    source = elsewhere(waiting)
+    write_bundle(source / paths.BUNDLE, CONFUSED, weights_sha256="a worse one")
+    params = parameters.load(waiting)
+    before = proposals.waiting(waiting)
+    assert proposals.propose(waiting, source, params).line["decision"] == "kept"
+    assert proposals.waiting(waiting) == before
+    write_bundle(source / paths.BUNDLE, GOOD, weights_sha256="another good one")
+    later = proposals.propose(waiting, source, params)
+    assert proposals.waiting(waiting) == later
+    line = decisions.read(waiting)[-1]
+    assert (line["decision"], line["version"], line["id"]) == ("timed out", "2", before.id)
+    assert line["reason"].startswith("timed out: version 4 was proposed before anybody had answered. The rule: better")
+    assert version(waiting, "2").tags["graft.decision"] == "timed out"
+
+
+def test_a_champion_that_is_gone_or_damaged_is_no_reason_to_bootstrap(root):
+    """Whatever is proposed would be the first model, however bad."""
+    params, place = parameters.load(root), root / paths.CHAMPION
+    write_bundle(root / paths.BUNDLE, CONFUSED, weights_sha256="a worse one")
+    (place / bundle.FILE).unlink()
+    with pytest.raises(DataError, match=r"the champion is damaged: .*; graft rollback VERSION puts one back"):
+        proposals.propose(root, root, params)
+    shutil.rmtree(place)
+    with pytest.raises(DataError, match="is gone, though version 1 is champion: graft rollback 1 puts it back"):
+        proposals.propose(root, root, params)
+    assert alias(root) == "1" and len(decisions.read(root)) == 1
+    assert stage.rollback(root, "1", by="ada") == "1"
+    assert proposals.propose(root, root, params).line["decision"] == "kept"
+
+
 def test_an_unknown_answer_is_refused(waiting):
     with pytest.raises(ParamsError, match="choose from: approve, reject, timeout"):
         settle(waiting, "yes")
@@ -153,12 +198,7 @@ def test_an_unknown_answer_is_refused(waiting):
 
 def test_another_workspace_s_bundle_is_decided_about_here(root):
     """An isolated one: its runs and its version go into this registry, its bundle into production here."""
-    source = root / paths.RUNS / "adapted"
-    for place in (paths.BUNDLE, paths.PREPARED, paths.MODELS, paths.TIMINGS, paths.REPORTS, Path("params.yaml")):
-        origin = root / place
-        source.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(origin, source / place) if origin.is_dir() else shutil.copy(origin, source / place)
-    shutil.rmtree(source / paths.CHAMPION)
+    source = elsewhere(root)
     write_bundle(root / paths.BUNDLE, CONFUSED)
     made = proposals.propose(root, source, parameters.load(root))
     assert made.line["source"] == ".graft/runs/adapted"
@@ -187,9 +227,27 @@ def test_a_rollback_is_verified_logged_and_lasts(root):
     assert not pending(root), "the next run would undo it"
     with pytest.raises(GraftError, match="toy has no version 77; choose from: 1, 2"):
         stage.rollback(root, "77", by="ada")
+    # A champion that is damaged, while the data are being prepared anew and nothing is left to make a reference of.
     (root / paths.CHAMPION / bundle.FILE).write_text("{torn")
+    (root / paths.CHAMPION / decisions.RELEASE).write_text("{torn")
+    (root / paths.PREPARED / "manifest.csv").unlink()
+    shutil.rmtree(root / paths.MONITOR)
     assert stage.rollback(root, "2", by="ada") == "2"
     assert alias(root) == "2"
+
+
+def test_references_of_those_that_were_champion_long_ago_are_removed(root):
+    def reigned(number: int) -> str:
+        about = {"strategy": "dan", "bundle": f"{number}", "data": None}
+        decisions.append(root, decisions.entry("promoted", f"{number}", about, reason="because", by="rule"))
+        (reference.folder(root, f"{number}")).mkdir(parents=True)
+        return f"{number}"
+
+    own = decisions.champion(root)["bundle"]
+    numbers = [reigned(number) for number in range(10, 20)]
+    references.prune(root)
+    left = {path.name for path in reference.folder(root, own).parent.iterdir()}
+    assert left == {own, *numbers[-references.KEPT :]}, "the champion's own, however long ago it was decided about"
 
 
 def test_a_version_keeps_what_it_takes_to_build_it_again(root):
@@ -201,6 +259,9 @@ def test_a_version_keeps_what_it_takes_to_build_it_again(root):
     assert origin["data_sha256"] == "d" * 64
     with pytest.raises(GraftError, match="has no version 9"):
         registry.kept(client, "toy", "9")
+    client.create_model_version("toy", source=root.as_uri())  # somebody's own
+    with pytest.raises(GraftError, match="version 2 of toy holds no bundle: Graft has not registered it"):
+        stage.rollback(root, "2", by="ada")
 
 
 def test_the_commands_show_what_there_is(waiting, monkeypatch, capsys):
@@ -216,11 +277,20 @@ def test_the_commands_show_what_there_is(waiting, monkeypatch, capsys):
     show_champion(console())
     shown = capsys.readouterr().out
     assert "Champion: dan (version 1)." in shown and "Version 2 waits for approval" in shown
-    promote(source=Path(), approve=False, reject=True, force=False, reason="no")
-    capsys.readouterr()
+    history(as_json=False)
+    assert "Version 2, dan, waits for approval" in capsys.readouterr().out
+    promote(source=Path(), approve=False, reject=True, force=False, reason="not [yet]")
+    shown = capsys.readouterr().out
+    assert shown.startswith("dan (version 2): rejected by ") and "[yet]" in shown, "who answers has seen the checks"
     history(as_json=False)
     table = capsys.readouterr().out
     assert max(map(len, table.splitlines())) <= 100
     assert "promoted" in table and "rejected" in table and "+33.3" in table
+    promote(source=Path(), approve=False, reject=False, force=False, reason="")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.startswith("dan (version 2): already decided; rejected by ") and ": not [yet]. The rule: " in shown
+    shutil.rmtree(paths.CHAMPION)
+    show_champion(console())
+    assert "the files of version 1 are gone; `graft rollback 1` puts them back." in capsys.readouterr().out
     history(as_json=True)
     assert [line["decision"] for line in json.loads(capsys.readouterr().out)] == ["promoted", "rejected"]

@@ -49,36 +49,49 @@ def write(root: Path, files: dict[str, str]) -> None:
         jsonfile.write_text(root / name, text)
 
 
-@pytest.fixture
-def repository(tmp_path) -> Path:
-    """A pipeline of two stages that git knows and DVC runs; what `green` in the raw data says decides the model."""
-    root = tmp_path / "repository"
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    """A pipeline of two stages that git knows and DVC runs. What `green` in the raw data says decides the model; DVC
+    tracks other images beside it."""
+    root = tmp_path_factory.mktemp("template")
     write(root, {"dvc.yaml": PIPELINE, "make.py": MAKE, "params.yaml": "seed: 0\n", "data/raw/green": "4.0"})
-    write(root, {".gitignore": "/data\n/bundle\n/.graft\n", ".dvc/config": "[core]\n    analytics = false\n"})
-    write(root, {".dvc/.gitignore": "/config.local\n/tmp\n/cache\n"})
+    write(root, {".gitignore": "/data/prepared\n/data/raw/green\n/bundle\n/.graft\n", "data/raw/images/a": "a"})
+    write(root, {".dvc/.gitignore": "/config.local\n/tmp\n/cache\n", ".dvc/config": "[core]\n    analytics = false\n"})
     git(root, "init", "-q")
+    subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "data/raw/images"], cwd=root, check=True)
     git(root, "add", "-A")
     git(root, "commit", "-qm", "a pipeline")
     return root
 
 
 @pytest.fixture
-def version(repository, root, monkeypatch) -> str:
-    """What the pipeline makes, registered, and that of the fixture `root` with it."""
+def repository(template, tmp_path) -> Path:
+    return Path(shutil.copytree(template, tmp_path / "repository"))
+
+
+def made(repository: Path, place: Path, root: Path) -> str:
+    """The version of what the pipeline makes in `place`, registered where that of the fixture `root` is."""
     for stage in ("prepare", "export"):
-        subprocess.run([sys.executable, "make.py", stage], cwd=repository, check=True)
-    monkeypatch.setenv(store.URI_VARIABLE, store.uri(root))
+        subprocess.run([sys.executable, "make.py", stage], cwd=place, check=True)
     client, _ = store.connect(root, "toy")
-    facts = bundle.read(repository / paths.BUNDLE)
+    facts = bundle.read(place / paths.BUNDLE)
     run_id = client.get_model_version("toy", "1").run_id
-    registry.keep(client, run_id, bundle.identity(facts), versions.origin(repository, repository, facts))
-    return registry.register(client, "toy", run_id, repository / paths.BUNDLE, np.zeros((1, 8, 8, 3), np.uint8))
+    registry.keep(client, run_id, bundle.identity(facts), versions.origin(repository, place, facts))
+    return registry.register(client, "toy", run_id, place / paths.BUNDLE, np.zeros((1, 8, 8, 3), np.uint8))
+
+
+@pytest.fixture
+def version(repository, root, monkeypatch) -> str:
+    monkeypatch.setenv(store.URI_VARIABLE, store.uri(root))
+    return made(repository, repository, root)
 
 
 def test_a_version_is_what_its_commit_data_and_params_make(repository, root, version):
-    """To the byte, though the workspace has gone on since; then with raw images that are no longer the same."""
+    """To the byte, though the workspace has gone on since, and its images as well; then with raw images that DVC does
+    not track, and that are no longer the same."""
     params = parameters.load(root)
     write(repository, {"make.py": MAKE + "raise SystemExit('a later commit')\n"})
+    write(repository, {"data/raw/images/b": "came later, and DVC was not told"})
     git(repository, "commit", "-qam", "later")
     shutil.rmtree(repository / paths.BUNDLE)
     said: list[str] = []
@@ -95,6 +108,24 @@ def test_a_version_is_what_its_commit_data_and_params_make(repository, root, ver
     ):
         rebuild.rebuild(repository, params, version, said.append)
     assert not (repository / paths.REBUILD).exists()
+
+
+def test_an_adapted_version_is_built_of_what_its_workspace_was_given(repository, root, monkeypatch):
+    """By parameters that are in no commit, of images that nobody but the workspace has."""
+    own, params = repository / paths.RUNS / "drift-1", parameters.load(root)
+    shutil.copytree(repository / "data", own / "data")
+    shutil.copy(repository / "make.py", own)
+    recent = "data/raw/recent/images.csv"
+    changed = f"seed: 1\ndata: {{recent: {{manifest: {recent}}}}}\n"
+    write(own, {"params.yaml": changed, "data/raw/green": "3.0", recent: ""})
+    jsonfile.write(own / paths.ORIGIN, {"git_commit": lineage.git_commit(repository)})
+    monkeypatch.setenv(store.URI_VARIABLE, store.uri(root))
+    version = made(repository, own, root)
+    found = rebuild.rebuild(repository, params, version, lambda line: None)
+    assert found.equal, found.compared
+    shutil.rmtree(own)
+    with pytest.raises(DataError, match=f"made of {recent} in the workspace drift-1, which is no longer there"):
+        rebuild.rebuild(repository, params, version, lambda line: None)
 
 
 def test_what_differs_is_named():
@@ -119,7 +150,6 @@ def write_facts(weights: str, **models: str) -> dict:
     [
         ({"commit": None}, "not made in a git repository"),
         ({"changed": ["params.yaml", "components/a.py"]}, r"components/a\.py differed from commit c0ffee"),
-        ({"workspace": "drift-1"}, "in the workspace drift-1, of recent images that no commit holds"),
     ],
 )
 def test_what_no_commit_holds_is_refused(changes, why):

@@ -25,22 +25,9 @@ from components import jsonfile, paths
 from components.errors import DataError
 from components.evaluation.paired import from_counts
 from components.monitoring import reference
-from components.promotion import latency
 from components.promotion.evidence import gather
 from components.promotion.rule import decide
 from evidence_support import limits
-
-
-@pytest.fixture(autouse=True)
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency, "SECONDS", 0.03)
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    prepare_colours(tmp_path)
-    return tmp_path
-
 
 VOTED = ["green"] * 25 + ["red"] * 15
 """By the rivals: all 25 olive ones are green, and of 15 red ones all red."""
@@ -104,6 +91,22 @@ def test_a_champion_that_was_adapted_is_compared_on_the_images_that_were_kept_of
     decision = decide(found, limits(min_gain=-0.5))  # whatever it gains on the test images
     assert not decision.promoted
     assert "adapted to images that this one does not know" in decision.reason
+
+
+def test_an_adapted_champion_s_images_count_beside_those_of_the_run(tmp_path):
+    """It was adapted to olive; the challenger, to reddish images, which it knows now, has forgotten that."""
+    prepare_colours(tmp_path, [RED] * 40)
+    _evaluated(tmp_path, ["red"] * 40, strategy="fine_tune")
+    colour_bundle(tmp_path / paths.CHAMPION, GREENER, strategy="dan")
+    images = np.full((30, SIDE, SIDE, 3), OLIVE, np.uint8)
+    reference.write(tmp_path, tmp_path / paths.CHAMPION, images, [1] * 30)
+    colour_bundle(tmp_path / paths.BUNDLE, ALIKE)
+    found = gather(tmp_path, tmp_path, PARAMS)
+    assert found.recent is not None and (found.recent.votes_from, found.recent.images) == ("run", 40)
+    assert found.earlier is not None and found.earlier.lead == from_counts(0, 30, 30, confidence=0.95)
+    decision = decide(found, limits(min_gain=-0.5, max_known_loss=0.9, max_ece_gain=1))
+    failed = [check.name for check in decision.checks if check.decides and not check.passed]
+    assert failed == ["earlier"]
 
 
 def test_a_champion_that_was_not_adapted_has_no_recent_images(workspace):

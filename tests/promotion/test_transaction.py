@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,12 +91,11 @@ def test_a_first_promotion_that_is_interrupted_leaves_no_champion_and_no_alias(w
 
 
 def test_what_does_not_answer_as_it_was_judged_is_never_promoted_not_even_by_force(root):
-    """A model file that another has replaced, described as if it were the one that was admitted."""
-    facts = bundle.read(root / paths.BUNDLE)
+    """A model file that another has replaced, and the description with it."""
     staged = installation.stage(root / paths.BUNDLE, root / paths.CHAMPION)
     write_bundle(root / "other", CONFUSED)
     (staged / "model.fp32.onnx").write_bytes((root / "other" / "model.fp32.onnx").read_bytes())
-    jsonfile.write(staged / bundle.FILE, {**facts, "models": bundle.read(root / "other")["models"]})
+    jsonfile.write(staged / bundle.FILE, bundle.read(root / "other"))
     images = verification.samples(root)
     with pytest.raises(
         ParityError, match=r"answers sample image 0 with 'blue' \(0\.845\), but .*judged with 'blue' \(0\.7"
@@ -122,6 +122,62 @@ def test_a_champion_that_answers_otherwise_once_it_is_in_place_is_taken_back(roo
     assert _alias(root) == "1"
     assert transaction.interrupted(root) is None
     assert [line["decision"] for line in decisions.read(root)] == ["promoted"]
+
+
+def test_a_damaged_champion_that_nobody_confirmed_is_taken_back_when_it_is_recovered(waiting, monkeypatch):
+    """Killed between the swap and the confirmation, or while what failed it was being taken back."""
+
+    def damaged(folder: Path, images: np.ndarray, answers: list) -> None:
+        (folder / "model.fp32.onnx").write_bytes(b"torn")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verification, "confirm", damaged)
+    with pytest.raises(KeyboardInterrupt):
+        proposals.settle(waiting, parameters.load(waiting), "approve", by="test")
+    assert (decisions.champion(waiting)["version"], _alias(waiting)) == ("2", "2")
+    assert "has been taken back: version 1 serves" in str(transaction.recover(waiting))
+    assert bundle.read(waiting / paths.CHAMPION)
+    assert (decisions.champion(waiting)["version"], _alias(waiting)) == ("1", "1")
+    assert [path.name for path in (waiting / paths.MODELS).glob(".champion*")] == []
+
+
+def test_whatever_goes_wrong_while_it_is_confirmed_it_is_taken_back(waiting, monkeypatch):
+    def full(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(verification, "confirm", full)
+    with pytest.raises(ParityError, match="No space left on device: it was taken back, and version 1 serves"):
+        proposals.settle(waiting, parameters.load(waiting), "approve", by="test")
+    assert (decisions.champion(waiting)["version"], _alias(waiting)) == ("1", "1")
+
+
+def test_a_full_disk_is_told_with_how_things_stand(waiting, monkeypatch):
+    """While it is copied, and when the new champion serves already and the log is written."""
+    params = parameters.load(waiting)
+
+    def full(*given: object, **more: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for home, name, serves in ((shutil, "copytree", "1"), (jsonfile, "append_line", "2")):
+        with monkeypatch.context() as patch, pytest.raises(MachineError) as caught:
+            patch.setattr(home, name, full)
+            proposals.settle(waiting, params, "approve", by="test")
+        assert f"No space left on device; version {serves} serves." in str(caught.value)
+        assert decisions.champion(waiting)["version"] == serves
+    assert "is complete now" in str(transaction.recover(waiting))
+    assert [line["version"] for line in decisions.read(waiting)] == ["1", "2"]
+
+
+def test_a_lost_alias_comes_back_to_what_is_in_production(waiting, monkeypatch):
+    """Somebody took it away in MLflow; the promotion that notes where it was is interrupted, and taken back."""
+    client, _ = store.connect(waiting, "toy")
+    registry.point(client, "toy", registry.CHAMPION, None)
+    monkeypatch.setattr(installation, "swap", lambda place: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        proposals.settle(waiting, parameters.load(waiting), "approve", by="test")
+    assert _alias(waiting) == "2"
+    assert "taken back" in str(transaction.recover(waiting))
+    assert _alias(waiting) == "1"
 
 
 def test_an_mlflow_that_goes_away_in_the_middle_is_told_and_made_good(root, monkeypatch):
@@ -171,7 +227,7 @@ def test_the_sample_requests_go_through_the_server_s_own_form_queue_and_batches(
     from components.inference.serving import forms, service
 
     seen: list[str] = []
-    for home, name in ((forms.Form, "feed"), (service.Service, "prepare"), (service.Service, "run")):
+    for home, name in ((forms.Form, "feed"), (service.Loaded, "prepare"), (service.Service, "run")):
         method = getattr(home, name)
         monkeypatch.setattr(home, name, lambda *given, method=method, name=name: (seen.append(name), method(*given))[1])
     images = verification.samples(root)

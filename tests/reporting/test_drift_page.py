@@ -76,8 +76,9 @@ def test_the_verdict_comes_first_then_tests_answers_and_images():
     ]
     places = [told.index(sentence) for sentence in order]
     assert places == sorted(places)
-    assert "features 10 0.250 < 0.001 < 0.001 drift" in told
-    assert "features 4 0.250 0.030 0.120 no drift" in told
+    assert "answers moved 25.0 % to other classes, p 0.800" in told
+    assert "features 10 drift 0.250 < 0.001 < 0.001" in told
+    assert "features 4 no drift 0.250 0.030 0.120" in told
     assert "of 100 checks of images that have not changed one says drift" in told
     # 6 of 10 answers are now dogs, of 4 it was one.
     assert "The share of '<b>dog</b>' has changed most: 25.0 % in the reference, 60.0 % of the recent answers" in told

@@ -86,14 +86,9 @@ def test_threads_take_turns(bound, plain, monkeypatch):
 
 def test_sessions_that_capture_take_turns_with_one_another_to_their_end(exported):
     """A capture that another thread's allocating, copying or freeing falls into fails, and so does what that asks."""
+    settings = sessions.session_options(Options(threads=1), SIDE)
     one, other = (
-        cuda.BoundSession(
-            _onnx(exported, sessions.session_options(Options(threads=1), SIDE)),
-            "cpu",
-            SIDE,
-            device="cpu",
-            graphs=graphs,
-        )
+        cuda.BoundSession(_onnx(exported, settings), "cpu", SIDE, device="cpu", graphs=graphs)
         for graphs in (True, False)
     )
     with ThreadPoolExecutor(2) as pool:

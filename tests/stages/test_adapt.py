@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import typer
 
-from components import jsonfile, paths, workspaces
+from components import jsonfile, paths, tensorfile, workspaces
 from components import params as parameters
 from components.deployment import bundle
 from components.errors import DataError, ParamsError
@@ -155,25 +155,48 @@ def test_too_few_images_are_refused_with_what_to_do(main):
 
 
 def test_images_from_before_the_change_are_left_aside(main):
-    def checked(moment: float, drift: bool, **more) -> None:
-        line = {"kind": budget.CHECK, "time": budget.stamp(moment), "bundle": main, "checked": True, "drift": drift,
-                "until": None, **more}  # fmt: skip
+    def checked(drift: bool, **more) -> None:
+        last = Observations.open(paths.OBSERVATIONS).recent(1, main).place[-1].tolist()
+        line = {"kind": budget.CHECK, **budget.present().to_dict(), "bundle": main, "checked": True, "drift": drift,
+                "until": None, "last": last, **more}  # fmt: skip
         budget.append(Path(), line)
 
-    now = time.time()
-    observe(main, 100, 70, clock=now + 100)
-    checked(now + 50, False)
-    checked(now + 150, False, until=budget.stamp(now))  # a look back
-    checked(now + 150, True)
+    checked(False)
+    observe(main, 100, 70, clock=time.time() - 1e6)  # the clock was set back
+    checked(False, until=budget.present().to_dict()["time"])  # a look back
+    checked(True)
     made = adapt.make(Path())
     assert made["why"] == "the images that come in have changed"
     assert made["name"].endswith("-drift")
     assert numbers(Path(made["path"])) == list(range(100, 170))
-    checked(now + 200, False)  # nothing is known of a change: the newest of all
+    checked(False)  # nothing is known of a change: the newest of all
     assert numbers(Path(adapt.make(Path())["path"])) == [*range(50, 60), *range(100, 170)]
-    checked(now + 101, False)
-    checked(now + 300, True)  # none came in since: as many older ones as are needed
+    checked(True)  # none came in since: as many older ones as are needed
     assert numbers(Path(adapt.make(Path())["path"])) == list(range(120, 170))
+
+
+def test_it_starts_from_the_champions_backbone_where_that_is_still_here(main):
+    write_params(Path(), strategies=STRATEGIES, compare=["fine_tune"], adapt=ADAPT, backbone={"weights": "pretrain"})
+
+    def started_from() -> dict | None:
+        """None: it is to pretrain by itself."""
+        place = Path(adapt.make(Path())["path"])
+        weights = parameters.load(place).backbone.weights
+        return None if weights == "pretrain" else {**tensorfile.load(place / weights)}
+
+    own, given = np.ones(2, np.float32), np.zeros(2, np.float32)
+    jsonfile.write(paths.MODELS / "fine_tune/model.json", {"weights_sha256": "1"})
+    model = paths.MODELS / "fine_tune/model.safetensors"
+    tensorfile.save(model, {"backbone.stem": own, "heads.label": own})
+    assert started_from() is None
+    paths.PRETRAINED.mkdir(parents=True)
+    tensorfile.save(paths.PRETRAINED / "backbone.safetensors", {"stem": given})
+    assert started_from() == {"stem": pytest.approx(own)}
+    tensorfile.save(model, {"backbone.stem": own, "backbone.adapter": own})
+    assert started_from() == {"stem": pytest.approx(given)}
+    champion("2")  # of a model that is no longer here
+    observe(bundle.identity(jsonfile.read(paths.CHAMPION / bundle.FILE)), 0, 60)
+    assert started_from() == {"stem": pytest.approx(given)}
 
 
 @pytest.mark.parametrize(
@@ -204,7 +227,7 @@ sys.exit(int(os.environ.get("FAILS", 0)))
 """
 
 
-def test_the_command_runs_there_and_promotes_here(main, tmp_path, monkeypatch):
+def test_the_command_runs_there_and_promotes_here(main, tmp_path, monkeypatch, capsys):
     """The code is that of the workspace, so modules that note how they were called can stand in for it."""
     jsonfile.write_text(tmp_path / "graft/__main__.py", STAND_IN)
     jsonfile.write_text(tmp_path / "components/stages/promote.py", STAND_IN)
@@ -212,7 +235,9 @@ def test_the_command_runs_there_and_promotes_here(main, tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     command(reason="drift")
     ran, promoted = jsonfile.read_lines(tmp_path / "told.jsonl")
-    place = tmp_path / jsonfile.read(paths.ADAPTATION)["path"]
+    made = jsonfile.read(paths.ADAPTATION)["path"]
+    assert f"-drift: 60 images, 0 of them labelled, in {made}" in capsys.readouterr().out
+    place = tmp_path / made
     assert (ran["folder"], ran["arguments"]) == (str(place), ["run", "--no-promote"])
     assert ran["store"] == f"sqlite:///{tmp_path / paths.MLFLOW_STORE}/mlflow.db"
     assert promoted["folder"] == str(tmp_path)

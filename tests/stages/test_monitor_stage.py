@@ -46,6 +46,12 @@ def test_too_few_images_are_not_compared_and_it_says_how_many_are_missing(tmp_pa
     assert len(checks(tmp_path)) == 2
 
 
+def test_a_window_that_is_not_full_yet_is_told_on_the_page(tmp_path, champion):
+    serve(tmp_path, champion, pictures(40, seed=2))
+    monitor.check(tmp_path)
+    assert "the last 60, as soon as there are so many" in (tmp_path / paths.DRIFT_REPORT).read_text()
+
+
 def test_images_like_those_it_was_tested_with_are_no_drift(tmp_path, champion):
     serve(tmp_path, champion, pictures(40, seed=2))
     found = monitor.check(tmp_path)
@@ -159,6 +165,19 @@ def test_what_is_served_by_another_precision_is_no_drift(tmp_path, champion):
     found = monitor.check(tmp_path)
     assert (found["checked"], found["drift"]) == (True, False)
     assert identity == bundle.identity(bundle.read(folder))
+
+
+def test_what_was_answered_as_this_machine_cannot_starts_no_retraining(tmp_path, champion):
+    serve(tmp_path, champion, pictures(20, seed=2, brighter=60))
+    (rows,) = (tmp_path / paths.OBSERVATIONS).glob("*/*.rows")
+    rows.write_bytes(rows.read_bytes().replace(b"fp32@cpu", b"fp16@npu"))
+    found = monitor.check(tmp_path)
+    assert (found["drift"], found["retrain"]["allowed"]) == (True, False)
+    assert found["retrain"]["reason"] == (
+        "the images were answered by fp16@npu, which this machine cannot run, and the reference by fp32@cpu, so what "
+        "differs may be the arithmetic: run graft monitor where they were answered"
+    )
+    assert "fp16@npu, which this machine cannot run" in (tmp_path / paths.DRIFT_REPORT).read_text()
 
 
 def test_the_command_prints_the_verdict_and_ends_with_4_for_drift(tmp_path, champion, monkeypatch):

@@ -64,9 +64,37 @@ def test_recent_images_have_metrics_of_their_own_where_there_are_any():
     recent = {"agreement": 0.9, "low": 0.8, "high": 1.0, "accuracy": None, "labelled": 0}
     assert not [name for name in content.scores(entry) if name.startswith("recent")]
     found = content.scores({**entry, "recent": recent})
-    assert {name for name in found if name.startswith("recent")} == {"recent_agreement"}
+    assert {name for name in found if name.startswith("recent")} == {"recent_agreement", "recent_low", "recent_high"}
     found = content.scores({**entry, "recent": {**recent, "accuracy": 0.7}})
     assert (found["recent_agreement"], found["recent_accuracy"]) == (0.9, 0.7)
+
+
+def test_of_an_adaptation_it_is_told_what_chose_and_how_the_images_that_came_in_were_used():
+    recent = {"agreement": 0.9, "low": 0.8, "high": 1.0, "accuracy": 0.75, "labelled": 8, "collapsed": True}
+    found = evaluation()
+    found["images"]["recent"], found["recent"] = 30, {"images": 30, "labelled": 8}
+    for entry in found["strategies"]:
+        entry["recent"] = recent
+    counts = {"a": {"train": 3, "val": 5, "test": 0}}
+    audit = {"domains": {name: {"classes": counts, "images": 100} for name in ("target", "source", "recent")}}
+    told = content.strategy(found["strategies"][0], model("dan"), found, parent="p", history=[], cost={}, audit=audit,
+                            timing={"train_time_s": 1.0})  # fmt: skip
+    assert told.tags["collapsed"] == "true"
+    assert told.note.endswith(
+        "On the recent images it decides as the others do, or as a label says, in 90.0% (80.0% to 100.0%) of the "
+        "cases; of the 8 with a label it is right on 75.0%. It is shut out: it answers few of the classes only."
+    )
+    profiles = {data.name: data.profile["images"] for data in told.data}
+    assert profiles["recent images, train"] == 70
+    assert profiles["recent images, val"] == 30
+    (labelled, _) = (data for data in content.data_sets(["target_labels"], "", found, audit) if "recent" in data.name)
+    assert labelled.profile["images"] == 3
+    whole = content.comparison(
+        found, {name: model(name) for name in NAMES}, {}, leaderboard=[], cost={}, audit=audit,
+        timings={name: {"train_time_s": 2.0, "seeds": 2} for name in NAMES},
+    )  # fmt: skip
+    assert whole.tags["recent"] == "30 images, 8 of them labelled"
+    assert "agreement on recent images 90.0%" in whole.note
 
 
 def test_parameters_are_flat_and_what_is_not_set_is_left_out():

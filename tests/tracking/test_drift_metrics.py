@@ -39,6 +39,13 @@ def test_the_numbers_of_a_check_have_names_that_mlflow_takes():
     assert not [name for name in drift.metrics(many) if name.startswith("share/")]
 
 
+def test_which_store_was_told_is_noted_without_its_password(tmp_path, monkeypatch):
+    monkeypatch.setenv(store.URI_VARIABLE, "http://somebody:secret@127.0.0.1:9")
+    jsonfile.write(tmp_path / drift.CURSOR, {AWAY: 3})
+    checks = [{"checked": True, "number": number} for number in (3, 4)]
+    assert drift.waiting(tmp_path, checks) == checks[1:]
+
+
 def test_what_mlflow_was_not_told_while_it_was_away_is_delivered_with_the_next_check(tmp_path, monkeypatch):
     identity = workspace(tmp_path)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

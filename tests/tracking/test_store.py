@@ -82,8 +82,31 @@ def test_a_server_that_does_not_answer_is_named(tmp_path, monkeypatch):
 
 
 def test_a_password_is_not_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv(store.URI_VARIABLE, "http://somebody:secret@127.0.0.1:9")
     assert store.address(tmp_path) == "http://127.0.0.1:9"
     with pytest.raises(Unreachable) as caught:
         store.connect(tmp_path, "toy")
     assert str(caught.value) == "MLflow at http://127.0.0.1:9 does not answer: [Errno 111] Connection refused"
+    monkeypatch.setenv(store.URI_VARIABLE, "http://somebody:sec@ret@127.0.0.1:9")
+    assert store.address(tmp_path) == "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "told"),
+    [
+        ("API request to http://a:secret@host/api failed with timeout", "INTERNAL_ERROR",
+         "does not answer: API request to http://host/api failed with timeout; nothing was changed"),
+        ("Model Version (name=toy, version=7) not found\nand more", "RESOURCE_DOES_NOT_EXIST",
+         "refuses: Model Version (name=toy, version=7) not found; nothing was changed"),
+        ("", "INTERNAL_ERROR", "does not answer: MlflowException; nothing was changed"),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_told_from_silence_and_neither_tells_a_password(tmp_path, said, code, told):
+    from mlflow.exceptions import MlflowException
+
+    error = MlflowException(said)
+    error.error_code = code
+    with pytest.raises(Unreachable) as caught, store.reached(tmp_path, "nothing was changed"):
+        raise error
+    assert str(caught.value) == f"MLflow at {store.address(tmp_path)} {told}"

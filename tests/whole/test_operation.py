@@ -138,7 +138,7 @@ def test_a_run_that_dies_with_its_worker_gives_way_to_the_next_which_has_waited(
     assert [operation.state(run) for run in runs] == ["RUNNING", "SCHEDULED"], "two at once"
     stages = operation.processes("one.py")
     operation.kill("prefect worker")
-    operation.kill("prefect.engine")
+    operation.kill("flows.flow_process")
     first = operation.ended(runs[0], "CRASHED")
     assert all_gone(stages, within_s=60), "a stage outlived its run"
     let_go(operation)

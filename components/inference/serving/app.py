@@ -11,13 +11,13 @@ from dataclasses import asdict
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from components.inference import answers
-from components.inference.serving import schemas
+from components.inference.serving import metrics, schemas
 from components.inference.serving.limits import Refused, busy
 from components.inference.serving.service import Answer, Question, Service
 from components.inference.serving.uploads import Receiver, discard
@@ -25,6 +25,8 @@ from components.inference.serving.uploads import Receiver, discard
 LOG = logging.getLogger("graft.serve")
 ENCODE = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode
 DESCRIPTION = "Images in, class names and probabilities out."
+BUNDLE = "Graft-Bundle"
+"""Header of an answer: the identity of the bundle that gave it."""
 
 
 class Wish(NamedTuple):
@@ -71,7 +73,7 @@ def build(service: Service, version: str) -> FastAPI:
         name="predict",
         response_model=schemas.ImageAnswer | schemas.ImageAnswers,
         response_description="An object for an image that was the body, a list for a form.",
-        responses=schemas.REFUSALS,
+        responses={200: {"headers": schemas.HEADERS}, **schemas.REFUSALS},
         openapi_extra={"requestBody": schemas.REQUEST_BODY},
     )
 
@@ -93,6 +95,11 @@ def build(service: Service, version: str) -> FastAPI:
     async def metadata() -> Response:
         """What the model says of itself, how it runs here, and what this server takes."""
         return JSONResponse(_metadata(service))
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def measured() -> Response:
+        """Which bundle answers and how often another took over, in Prometheus' text format."""
+        return Response(metrics.text(service), media_type=metrics.TYPE)
 
     return app
 
@@ -141,7 +148,9 @@ class Predicting:
             raise found[0]
         self.service.answered += 1
         records = [_record(answer, wish) for answer in found]
-        return _json(records[0] if upload.single else {"predictions": records})
+        bundle = next((answer.bundle for answer in found if isinstance(answer, Answer)), None)
+        headers = {} if bundle is None else {BUNDLE: bundle}
+        return _json(records[0] if upload.single else {"predictions": records}, headers)
 
     def _wish(self, request: Request) -> Wish:
         if not request.scope["query_string"]:
@@ -151,8 +160,8 @@ class Predicting:
             raise Refused(400, f"top is {top!r}, but must be a whole number of at least 1")
         if features not in ("true", "false"):
             raise Refused(400, f"features is {features!r}, but must be true or false")
-        if features == "true" and not self.service.has_features:
-            raise Refused(400, "this model gives no features: it was exported without them")
+        if features == "true":
+            self.service.model.require_features()
         return Wish(int(top) if top else None, features == "true")
 
     async def _refuse(self, request: Request, refused: Refused) -> Response:
@@ -183,24 +192,28 @@ def _task_record(answer: answers.Answer, top: int | None) -> dict[str, Any]:
 
 
 def _metadata(service: Service) -> dict[str, Any]:
-    predictor = service.predictor
+    model = service.model
+    predictor = model.predictor
     return {
         **predictor.facts,
+        "bundle": model.identity,
+        "release": model.release,
+        "reloads": {"done": service.reloads, "refused": service.refused_reloads, "refusal": service.refusal},
         "precision": predictor.precision,
         "provider": predictor.provider,
         "abstain_below": predictor.abstain_below,
-        "features": service.has_features,
+        "features": model.has_features,
         "limits": {**asdict(service.limits), "pixels": predictor.max_pixels},
         "batching": {
-            "max_batch": service.max_batch,
+            "max_batch": model.max_batch,
             "max_delay_ms": 1000 * service.max_delay_s,
             "queue": service.capacity,
         },
     }
 
 
-def _json(content: Any) -> Response:
-    return Response(ENCODE(content).encode(), media_type="application/json")
+def _json(content: Any, headers: dict[str, str]) -> Response:
+    return Response(ENCODE(content).encode(), media_type="application/json", headers=headers)
 
 
 def _failure(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:

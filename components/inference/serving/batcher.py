@@ -36,8 +36,8 @@ class Batcher:
     """`prepare`: what was submitted -> an item; `run`: items -> one result for each, in their order. An exception
     that either raises is not raised again but becomes the result: of that image, or of every one in that batch.
 
-    `max_batch`: most items in a run; `capacity`: most images accepted and not answered yet; `workers`: threads that
-    prepare. Made, used and closed on the thread of one event loop.
+    `max_batch`: most items in a run, which may change; `capacity`: most images accepted and not answered yet;
+    `workers`: threads that prepare. Made, used and closed on the thread of one event loop.
     """
 
     def __init__(
@@ -105,14 +105,20 @@ class Batcher:
             await asyncio.to_thread(thread.join)
 
     def _prepare_all(self) -> None:
-        while True:
-            with self._work:
-                while not self._sources:
-                    if self._closing:
-                        return
-                    self._work.wait()
-                source, answer = self._sources.popleft()
-            self._prepare(source, answer)
+        while self._prepare_next():
+            pass
+
+    def _prepare_next(self) -> bool:
+        """False when the batcher is closed. A thread that waits for work holds on to nothing of the work before, which
+        may be the last that keeps a model in memory."""
+        with self._work:
+            while not self._sources:
+                if self._closing:
+                    return False
+                self._work.wait()
+            source, answer = self._sources.popleft()
+        self._prepare(source, answer)
+        return True
 
     def _prepare(self, source: Any, answer: asyncio.Future) -> None:
         try:
@@ -129,16 +135,24 @@ class Batcher:
                 self._change.notify()
 
     def _run_batches(self) -> None:
-        while batch := self._next_batch():
-            answers = [waiting.answer for waiting in batch]
-            try:
-                results = self.run([waiting.item for waiting in batch])
-                if len(results) != len(batch):
-                    raise ValueError(f"the model gave {len(results)} answers to {len(batch)} images")
-            except Exception as error:
-                self._deliver(answers, error)
-            else:
-                self._deliver(answers, results)
+        while self._run_next():
+            pass
+
+    def _run_next(self) -> bool:
+        """False when it is closed and everything was answered. Like `_prepare_next`, this holds on to nothing."""
+        batch = self._next_batch()
+        if not batch:
+            return False
+        answers = [waiting.answer for waiting in batch]
+        try:
+            results = self.run([waiting.item for waiting in batch])
+            if len(results) != len(batch):
+                raise ValueError(f"the model gave {len(results)} answers to {len(batch)} images")
+        except Exception as error:
+            self._deliver(answers, error)
+        else:
+            self._deliver(answers, results)
+        return True
 
     def _next_batch(self) -> list[_Waiting]:
         """Blocks until there is something to run. Empty when the batcher is closed and everything was answered."""

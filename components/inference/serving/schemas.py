@@ -44,11 +44,22 @@ class Health(BaseModel):
     status: str
 
 
+class Reloads(BaseModel):
+    """Other bundles that were put in the place of the one that the server was started with."""
+
+    done: int = Field(description="Those that took over.")
+    refused: int = Field(description="Those that could not.")
+    refusal: str | None = Field(description="Why what lies there by now does not answer; null where it does.")
+
+
 class Metadata(BaseModel):
     """What the model says of itself, how it runs here, and what this server takes."""
 
     model_config = ConfigDict(extra="allow")
 
+    bundle: str | None = Field(description="The identity of the bundle that answers; null for a lone model file.")
+    release: dict[str, Any] | None = Field(description="Version and time of its promotion, where it was promoted.")
+    reloads: Reloads
     classes: dict[str, list[str]] = Field(description="Class names by task, in the order of the probabilities.")
     preprocess: dict[str, Any] = Field(description="How an image becomes the network's input; it happens here.")
     precision: str
@@ -72,6 +83,7 @@ REQUEST_BODY = {
         },
     },
 }
+HEADERS = {"Graft-Bundle": {"schema": {"type": "string"}, "description": "The identity of the bundle that answered."}}
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Failure, "description": "No image, a broken form, or a query parameter that means nothing."},
     408: {"model": Failure, "description": "The request did not arrive in time."},

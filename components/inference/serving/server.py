@@ -34,7 +34,7 @@ def serve(service: Service, *, host: str, port: int, version: str, drain_s: floa
     """
     warnings.filterwarnings("ignore", module="PIL")  # whatever clients may send, it is theirs to hear of it
     with listen(host, port) as listener:
-        service.warm_up()
+        service.model.warm_up()
         server = Server(service, version=version, drain_s=drain_s, started=lambda: say(url(listener)))
         # What lives as long as the process need not be looked through again and again for garbage.
         gc.collect()

@@ -21,7 +21,7 @@ from starlette.requests import Request
 
 from components.inference.serving import protocol, uploads
 from components.inference.serving.limits import Refused
-from components.inference.serving.service import Service
+from components.inference.serving.service import Loaded
 from serving_support import LIMITS, Held, connect, post, running, same
 
 REFUSED = {
@@ -68,7 +68,7 @@ def test_a_query_that_means_nothing_is_refused(query, client, image):
 
 
 def test_features_of_a_model_that_has_none_are_refused(here, monkeypatch, client, image):
-    monkeypatch.setattr(Service, "has_features", False)
+    monkeypatch.setattr(Loaded, "has_features", False)
     answer = client.post("/predict?features=true", content=image())
     assert (answer.status_code, answer.json()["error"]) == (
         400,

@@ -135,7 +135,7 @@ def test_wrong_addresses_and_methods_are_answered_in_json(client):
 
 def test_the_description_names_what_is_sent_and_answered(client, image):
     description = client.get("/openapi.json").json()
-    assert set(description["paths"]) == {"/predict", "/healthz", "/readyz", "/metadata"}
+    assert set(description["paths"]) == {"/predict", "/healthz", "/readyz", "/metadata", "/metrics"}
     predict = description["paths"]["/predict"]["post"]
     assert set(predict["requestBody"]["content"]) == {"image/*", "application/octet-stream", "multipart/form-data"}
     assert set(predict["responses"]) == {"200", "400", "408", "413", "415", "422", "500", "503"}

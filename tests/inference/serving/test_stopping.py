@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -22,9 +18,9 @@ import pytest
 from components.errors import GraftError, MachineError, ParamsError
 from components.inference.serving import server, uploads
 from components.inference.serving.app import build
-from components.inference.serving.service import Service
+from components.inference.serving.service import Loaded, Service
 from graft.commands.serve import serve
-from serving_support import LIMITS, ROOT, Held, connect, post, running
+from serving_support import LIMITS, ROOT, Held, command, connect, post, running
 
 
 def test_readyz_turns_before_the_port_closes_and_waiting_requests_are_answered(predictor, image):
@@ -50,7 +46,7 @@ def test_readyz_turns_before_the_port_closes_and_waiting_requests_are_answered(p
 
 
 def test_before_it_has_started_it_is_not_ready(predictor):
-    service = Service(predictor, LIMITS, max_batch=4, max_delay_s=0.005, capacity=8)
+    service = Service(Loaded(predictor, max_batch=4), LIMITS, max_delay_s=0.005, capacity=8)
 
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(build(service, "1"))
@@ -59,28 +55,6 @@ def test_before_it_has_started_it_is_not_ready(predictor):
 
     found = asyncio.run(ask())
     assert (found.status_code, found.json()) == (503, {"status": "starting"})
-
-
-@contextlib.contextmanager
-def command(*arguments: str) -> Iterator[tuple[subprocess.Popen, str]]:
-    """`graft serve` as a process of its own, once it answers."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "graft", "serve", *arguments, "--port", "0"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.match(r"(http://127\.0\.0\.1:\d+) answers with \S+ \(fp32 on cpu\)", line)
-        assert found, line + (process.communicate()[1] if not line else "")
-        yield process, found[1]
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_sigterm_under_load_loses_no_accepted_request(exported, image):
