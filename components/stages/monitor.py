@@ -1,7 +1,8 @@
 """monitor: whether the images that come in are still such as the champion was tested with.
 
 Not a stage of `dvc.yaml`, because it depends on what was served meanwhile. Every check is a line of
-`.graft/monitor/history.jsonl`; the last one is `.graft/monitor/last.json` too, for whoever acts on it.
+`.graft/monitor/history.jsonl`; the last one that was no look back is `.graft/monitor/last.json` too, for whoever acts
+on it.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ def watch(root: Path, until: str | None = None, *, again: bool = False) -> dict[
 
 
 def check(root: Path, until: str | None = None, *, again: bool = False) -> dict[str, Any]:
-    """Makes one check of a workspace: the page, the line of the log, and last.json, whose content it returns;
-    `repeated`: exactly these images had been compared before, and what was found then still holds.
+    """Makes one check of a workspace and returns it: the page, the line of the log, and last.json, which a look back
+    leaves alone; `repeated`: exactly these images had been compared before, and what was found then still holds.
 
     Raises DataError where there is no champion or nothing is known of the images that it was tested with, ParamsError
     for a time that is none.
@@ -68,7 +69,8 @@ def check(root: Path, until: str | None = None, *, again: bool = False) -> dict[
     _recover(root)
     with locked(root / LOCK):
         found = _check(root, params, _moment(until), again=again)
-        jsonfile.write(root / LAST, found)
+        if until is None:
+            jsonfile.write(root / LAST, found)
     return found
 
 

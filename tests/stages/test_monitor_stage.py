@@ -127,6 +127,7 @@ def test_a_look_back_ends_where_it_is_told_and_starts_nothing(tmp_path, champion
     assert not now["drift"]
     until = budget.stamp(NOW - 1800)
     found = monitor.check(tmp_path, until)
+    assert jsonfile.read(tmp_path / monitor.LAST) == now, "whoever acts on it would act on the past"
     assert (found["drift"], found["until"], found["images"]) == (True, until, 60)
     assert found["retrain"] == {"allowed": False, "reason": "a look back starts none"}
     assert found["page"] == f"reports/drift/{until.replace(':', '')}.html"
