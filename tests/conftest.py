@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from components.backbones.base import Backbone
 from components.backbones.small_resnet import SmallResNet
@@ -37,14 +39,23 @@ FIRST = ("test_operation.py", "test_end_to_end.py", *TOGETHER, "whole")
 """What takes minutes comes first, so that it is not what one process is left with at the end."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class ByRoom(LoadFileScheduling):
     """One process runs the tests of a file, and of a room whose tests belong together, one after the other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        room = Path(file).parent.name
+        return room if room in TOGETHER else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByRoom:
+    return ByRoom(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Path(__file__).parent
     parts = {item.path: item.path.relative_to(tests).parts for item in items}
     items.sort(key=lambda item: min((FIRST.index(part) for part in parts[item.path] if part in FIRST), default=99))
-    for item in items:
-        room = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(room if room in TOGETHER else item.path.stem))
 
 
 def pytest_collection() -> None:
