@@ -146,7 +146,7 @@ def schedule(root: Path, model: str) -> Generator[Operation]:
 
 def _environment() -> dict[str, str]:
     """How often somebody looks: a worker for new runs, and a run that finds another's place taken."""
-    often = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "1"}
+    often = {"PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "1"}
     return {**environment(), **often}
 
 

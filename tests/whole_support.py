@@ -23,7 +23,8 @@ GRAFT = [sys.executable, "-m", "graft"]
 @dataclass(frozen=True)
 class Runs:
     """`workspace`: `graft run` was killed there, and then a stage of the next one, which finished all the same;
-    `reference`: `dvc repro` ran there undisturbed; `output`: what the run that finished printed."""
+    `reference`: `dvc repro` ran there undisturbed, up to what depends on measured times; `output`: what the run that
+    finished printed."""
 
     workspace: Path
     reference: Path

@@ -19,7 +19,10 @@ from whole_support import COMPARED, GRAFT, README, ROOT, STUDENTS, Runs, command
 # Needs git, which the test's workspace is without: what it prints there says so.
 NEEDS_GIT = {"dvc params diff"}
 IDENTITY = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
-TIMED = ("timings/", "reports/benchmark.json", "reports/leaderboard.json", "reports/index.html")
+TIMED = (
+    "timings/",
+    *(f"reports/{name}" for name in ("benchmark.json", "leaderboard.json", "index.html", "tracking.json")),
+)
 
 
 def graft(root: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -27,7 +30,7 @@ def graft(root: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 
 def hashes(root: Path) -> dict[str, str]:
-    """Output -> DVC's hash, for everything but measured times."""
+    """Output -> DVC's hash, for everything but measured times and what depends on them."""
     stages = yaml.safe_load((root / "dvc.lock").read_text())["stages"]
     outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
     return {path: md5 for path, md5 in outs.items() if not path.startswith(TIMED)}
