@@ -19,10 +19,10 @@ def results(source: Path) -> None:
             {
                 "strategy": f"{row['strategy']} (chosen)" if row["chosen"] else row["strategy"],
                 "needs": ", ".join(row["needs"]),
-                "validation": _share(row["val"]),
-                "test": _share(row["test"]),
-                "ms": row["latency_ms"],
-                "MiB": row["size_mib"],
+                "validation": _accuracy(row["val"]),
+                "test": _accuracy(row["test"]),
+                "ms": _rounded(row["latency_ms"]),
+                "MiB": _rounded(row["size_mib"]),
             }
             for row in rows
         ],
@@ -80,9 +80,12 @@ def drift_text(last: Mapping[str, Any], retraining: str) -> str:
     return "\n\n".join(parts)
 
 
-def _share(score: Any) -> str:
-    value = score.get("value") if isinstance(score, Mapping) else score
-    return "" if value is None else f"{100 * value:.1f} %"
+def _accuracy(scores: Mapping[str, Any]) -> str:
+    return f"{100 * scores['accuracy']:.1f} % ({100 * scores['low']:.1f} to {100 * scores['high']:.1f})"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
 
 
 def _verdict(check: Mapping[str, Any]) -> str:

@@ -28,7 +28,8 @@ import json, os, pathlib, yaml
 
 steps = yaml.safe_load(open("params.yaml"))["train"]["steps"]
 os.makedirs("reports", exist_ok=True)
-row = {"strategy": "dan", "chosen": True, "needs": [], "val": 0.5, "test": None, "latency_ms": None, "size_mib": 1.0}
+row = {"strategy": "dan", "chosen": True, "needs": [], "latency_ms": None, "size_mib": 1.234}
+row |= {part: {"accuracy": 0.5, "low": 0.4, "high": 0.6} for part in ("val", "test")}
 pathlib.Path("reports/leaderboard.json").write_text(json.dumps([row]))
 pathlib.Path("reports/evaluation.json").write_text(json.dumps({"verdict": "dan was chosen"}))
 pathlib.Path("told.json").write_text(json.dumps({"steps": steps, "store": os.environ.get("MLFLOW_TRACKING_URI")}))
@@ -102,5 +103,6 @@ def test_overrides_run_in_a_workspace_of_their_own_with_names_and_artifacts_for_
     assert f"pipeline in {run.name}" in names
     board = Artifact.get("leaderboard")
     assert board is not None
-    assert json.loads(board.data)[0]["validation"] == "50.0 %"
+    (row,) = json.loads(board.data)
+    assert (row["validation"], row["ms"], row["MiB"]) == ("50.0 % (40.0 to 60.0)", None, 1.23)
     assert board.description == "dan was chosen"

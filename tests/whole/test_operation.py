@@ -6,6 +6,7 @@ label, and one step leads back. And whatever is killed meanwhile, nothing is los
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -196,8 +197,12 @@ def test_a_schedule_a_champion_drift_an_adapted_champion_and_the_way_back(operat
     line = operation.decisions()[0]
     assert (line["decision"], line["version"], line["strategy"]) == ("promoted", "1", "fine_tune")
     assert operation.champion() == "1"
-    left = {artifact["key"] for artifact in operation.ask("artifacts/filter", {"limit": 100})}
-    assert {"leaderboard", "report", "decision"} <= left
+    left = {artifact["key"]: artifact["data"] for artifact in operation.ask("artifacts/filter", {"limit": 100})}
+    assert {"leaderboard", "report", "decision"} <= left.keys()
+    (row,) = json.loads(left["leaderboard"])
+    (ranked,) = jsonfile.read(root / paths.LEADERBOARD)
+    assert row["strategy"] == "fine_tune (chosen)"
+    assert row["test"].startswith(f"{100 * ranked['test']['accuracy']:.1f} % (")
 
     # What comes in is observed: as usual, no drift; inverted and blurred, the monitor fires and starts a retraining.
     operation.graft("predict", "usual", "--observe", "--keep-images", "4")
