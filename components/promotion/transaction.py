@@ -75,43 +75,38 @@ def carry_out(
     Raises ParityError when it does not verify, MachineError when MLflow does not answer or the disk is full; each says
     how things stand.
     """
+    with _room(root, change):
+        place = root / paths.CHAMPION
+        staged = _stage(place, folder, shipped, change)
+        try:
+            answers = verification.verify(staged, folder, images)
+            keep_reference(staged)
+        except BaseException:
+            installation.discard(place)
+            raise
+        journal = _begin(root, client, change)
+        with _mlflow(root, journal, f"{_serving(root)} serves, as before"):
+            _point(client, journal)
+        installation.swap(place)
+        try:
+            verification.confirm(place, images, answers)
+        except Exception as error:  # whatever it is: nobody has seen it answer there
+            installation.swap_back(place)
+            _back(root, client, journal)
+            raise ParityError(f"{error}: it was taken back, and {_serving(root)} serves") from error
+        _forward(root, client, journal)
+
+
+@contextmanager
+def _room(root: Path, change: Change) -> Generator[None]:
+    """A full disk inside is one error that says how things stand."""
     try:
-        _carry_out(root, client, change, folder, shipped, images, keep_reference)
+        yield
     except OSError as error:
         raise MachineError(
             f"version {change.version} cannot be put into production: {error}; {_serving(root)} serves. Once there is "
             "room, graft promote goes on from there"
         ) from error
-
-
-def _carry_out(
-    root: Path,
-    client: MlflowClient,
-    change: Change,
-    folder: Path,
-    shipped: Shipping,
-    images: np.ndarray,
-    keep_reference: Callable[[Path], object],
-) -> None:
-    place = root / paths.CHAMPION
-    staged = _stage(place, folder, shipped, change)
-    try:
-        answers = verification.verify(staged, folder, images)
-        keep_reference(staged)
-    except BaseException:
-        installation.discard(place)
-        raise
-    journal = _begin(root, client, change)
-    with _mlflow(root, journal, f"{_serving(root)} serves, as before"):
-        _point(client, journal)
-    installation.swap(place)
-    try:
-        verification.confirm(place, images, answers)
-    except Exception as error:  # whatever it is: nobody has seen it answer there
-        installation.swap_back(place)
-        _back(root, client, journal)
-        raise ParityError(f"{error}: it was taken back, and {_serving(root)} serves") from error
-    _forward(root, client, journal)
 
 
 def recover(root: Path) -> str | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,20 +78,24 @@ def test_a_swap_is_undone(place: Path, way: str):
     assert names(place) == ["champion"]
 
 
-@pytest.mark.parametrize("renames", [0, 1])
-def test_a_kill_while_a_swap_is_undone_does_not_bring_back_what_was_undone(place: Path, monkeypatch, renames: int):
-    old, new, done, rename = bundle.read(place), bundle.read(place.parents[1] / "newer"), 0, os.rename
+def killed_after(renames: int) -> Callable[..., None]:
+    """`os.rename`, by a process that is killed when it would do one more."""
+    rename, left = os.rename, iter(range(renames))
 
     def dying(*arguments: object) -> None:
-        nonlocal done
-        if done == renames:
+        if next(left, None) is None:
             raise KeyboardInterrupt
-        done += 1
         rename(*arguments)
 
+    return dying
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_a_kill_while_a_swap_is_undone_does_not_bring_back_what_was_undone(place: Path, monkeypatch, renames: int):
+    old, new = bundle.read(place), bundle.read(place.parents[1] / "newer")
     monkeypatch.setattr(exchange, "exchange", lambda first, second: False)
     installation.swap(place)
-    monkeypatch.setattr(os, "rename", dying)
+    monkeypatch.setattr(os, "rename", killed_after(renames))
     with pytest.raises(KeyboardInterrupt):
         installation.swap_back(place)
     monkeypatch.undo()
@@ -141,18 +146,9 @@ def test_there_is_a_bundle_at_every_moment_of_an_exchange(place: Path):
 
 @pytest.mark.parametrize("renames", [0, 1, 2])
 def test_a_kill_between_the_two_renames_is_recovered(place: Path, monkeypatch, renames: int):
-    old, new, done = bundle.read(place), bundle.read(place.parents[1] / "newer"), 0
-    rename = os.rename
-
-    def dying(*arguments: object) -> None:
-        nonlocal done
-        if done == renames:
-            raise KeyboardInterrupt
-        done += 1
-        rename(*arguments)
-
+    old, new = bundle.read(place), bundle.read(place.parents[1] / "newer")
     monkeypatch.setattr(exchange, "exchange", lambda first, second: False)
-    monkeypatch.setattr(os, "rename", dying)
+    monkeypatch.setattr(os, "rename", killed_after(renames))
     if renames < 2:
         with pytest.raises(KeyboardInterrupt):
             installation.swap(place)
